@@ -1,0 +1,201 @@
+"""params.yaml as typed models. Every stage checks the whole file before it computes anything.
+
+The file is read as YAML 1.2, as DVC reads it: PyYAML alone follows YAML 1.1, where ``1e-3`` is a string and ``no`` is false.
+"""
+
+import difflib
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .files import PARAMS
+from .shapes import lenet_sizes
+from .stage import UserError
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+PerChannel = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class Section(BaseModel):
+    """A mapping in params.yaml: no unknown keys, no conversion between types, no NaN, no infinity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Download(Section):
+    dataset: Literal["CIFAR10", "CIFAR100", "digits", "folder"]
+    source: str | None
+    image_size: Annotated[int, Field(ge=1, le=1024)]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class Preview(Section):
+    images: Count
+    seed: Seed
+
+
+class Train(Section):
+    recipe: str
+    seed: Seed
+    device: Device
+    threads: Count | None
+
+
+class TestSample(Section):
+    images: Count
+    seed: Seed
+
+
+class Evaluate(Section):
+    batch_size: Count
+    device: Device
+
+
+class Recipe(Section):
+    """A network and how it is trained; stored whole in the model file."""
+
+    network: Literal["lenet"]
+    channels: Annotated[list[Count], Field(min_length=1)]
+    kernel_size: Count
+    hidden: list[Count]
+    mean: PerChannel
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
+    weight_decay: Annotated[float, Field(ge=0)]
+    schedule: Literal["constant", "one_cycle"]
+
+
+class Params(Section):
+    download: Download
+    preview: Preview
+    train: Train
+    test_sample: TestSample
+    evaluate: Evaluate
+    recipes: dict[str, Recipe]
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and check the parameters.
+
+    Raises:
+        UserError: the file is missing or is not YAML; a key is unknown, missing or given twice; a value is of the wrong
+            type or out of range; values do not fit together. A line a fault, with the full path of the key.
+    """
+    try:
+        params = Params.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise UserError("\nerror: ".join(f"{path}: {explain(fault)}" for fault in error.errors())) from None
+    check_together(params)
+    return params
+
+
+def check_together(params: Params) -> None:
+    """Check what no key can tell alone.
+
+    Raises:
+        UserError: the recipe is unknown or its network does not fit the pictures, or its optimizer its numbers; a folder
+            without its source.
+    """
+    name, recipes = params.train.recipe, params.recipes
+    if name not in recipes:
+        raise UserError(f"{PARAMS}: train.recipe is {name!r}; {choose(name, list(recipes))}")
+    recipe = recipes[name]
+    if recipe.nesterov and (recipe.optimizer != "sgd" or recipe.momentum == 0):
+        raise UserError(
+            f"{PARAMS}: recipes.{name}.nesterov is true with optimizer {recipe.optimizer} and momentum {recipe.momentum}; "
+            "it needs sgd and a momentum above 0"
+        )
+    try:
+        lenet_sizes(params.download.image_size, recipe.channels, recipe.kernel_size)
+    except UserError as error:
+        raise UserError(f"{PARAMS}: recipes.{name}: {error}") from None
+    if params.download.dataset == "folder" and params.download.source is None:
+        raise UserError(
+            f"{PARAMS}: download.source is null; for dataset 'folder' name a directory or an archive of pictures"
+        )
+
+
+class Yaml12Loader(yaml.SafeLoader):
+    """YAML 1.2's scalars, and an error for a key given twice."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise UserError(f"{PARAMS}: line {node.start_mark.line + 1}: the key {key!r} is given twice; keep one")
+        return super().construct_mapping(node, deep)
+
+
+for tag, pattern, first in [
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    # No leading zeros: YAML 1.1 and 1.2 read 010 as different numbers.
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+]:
+    Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), first)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        UserError: there is no such file, it is not YAML, or it holds something else.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12Loader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file in {Path.cwd()}; run from the project's root") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds {content!r:.60}; it must be a mapping with {', '.join(Params.model_fields)}")
+    return content
+
+
+def explain(fault: Any) -> str:
+    """One of pydantic's faults in a line: the key's full path, the value, the rule, the way out."""
+    location, value = fault["loc"], fault["input"]
+    path = ".".join(map(str, location))
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: unknown key; {choose(str(location[-1]), keys_beside(location))}"
+    if fault["type"] == "missing":
+        return f"{path}: missing; add it"
+    if fault["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+        return f"{path} is {value!r}; {choose(str(value), choices)}"
+    return f"{path} is {value!r}; {fault['msg'].replace('Input should', 'it must')}"
+
+
+def choose(word: str, choices: list[str]) -> str:
+    """Name the nearest spelling, if one is near, and all the choices."""
+    by_lowercase = {choice.lower(): choice for choice in choices}
+    nearest = difflib.get_close_matches(word.lower(), by_lowercase, n=1)
+    hint = f"did you mean {by_lowercase[nearest[0]]!r}? " if nearest else ""
+    return f"{hint}choose from {', '.join(choices)}"
+
+
+def keys_beside(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that are known where ``location``, a path into Params, has an unknown one."""
+    model: Any = Params
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation if hasattr(model, "model_fields") else get_args(model)[1]
+    return list(model.model_fields)

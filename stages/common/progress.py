@@ -1,0 +1,26 @@
+"""A bar on a terminal; elsewhere a plain line every few seconds. On standard error: standard output is for results."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress(tqdm):  # type: ignore[type-arg]
+    """tqdm that does not fill a log file with a thousand bars."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.on_terminal = sys.stderr.isatty()
+        interval = 0.1 if self.on_terminal else SECONDS_BETWEEN_LINES
+        super().__init__(*args, file=sys.stderr, mininterval=interval, dynamic_ncols=self.on_terminal, **kwargs)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        if self.on_terminal:
+            return bool(super().display(msg, pos))
+        if self.n:
+            # The bar itself says nothing in a log; what stands left and right of it does.
+            parts = (msg or str(self)).split("|")
+            print(f"{parts[0]} {parts[-1]}" if len(parts) > 2 else "".join(parts), file=sys.stderr, flush=True)
+        return True

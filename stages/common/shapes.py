@@ -1,0 +1,31 @@
+"""The sizes of a network's layers, computed before any of it is built, so that a wrong one is an error and not a crash."""
+
+from .stage import UserError
+
+
+def output_size(size: int, kernel: int, padding: int = 0, stride: int = 1) -> int:
+    """Width in pixels of what a convolution or a pooling makes of a width: (W - F + 2P) / S + 1, rounded down."""
+    return (size - kernel + 2 * padding) // stride + 1
+
+
+def lenet_sizes(image_size: int, channels: list[int], kernel_size: int) -> list[tuple[int, int]]:
+    """Width in pixels after the convolution and after the pooling of each block of a LeNet.
+
+    Raises:
+        UserError: a layer would be less than one pixel wide; the line names the layer and its numbers.
+    """
+    sizes = []
+    size = image_size
+    for block in range(1, len(channels) + 1):
+        convolved = output_size(size, kernel_size)
+        pooled = output_size(convolved, 2, stride=2)
+        if pooled < 1:
+            raise UserError(
+                f"convolution {block} and its pooling leave nothing of {size} pixels: "
+                f"({size} - {kernel_size} + 2*0)/1 + 1 = {convolved}, then ({convolved} - 2 + 2*0)/2 + 1 = {pooled}; "
+                f"choose fewer channels ({channels} makes {len(channels)} blocks), a smaller kernel_size "
+                f"({kernel_size}) or a larger image_size ({image_size})"
+            )
+        sizes.append((convolved, pooled))
+        size = pooled
+    return sizes
