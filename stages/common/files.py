@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
             flush_to_disk(file)
         if path.is_dir():
             remove(path)
-        os.replace(part, path)
+        part.replace(path)
         flush_to_disk(path.parent)
     finally:
         remove(part)

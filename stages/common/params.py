@@ -1,13 +1,13 @@
 """params.yaml as typed models. Every stage checks the whole file before it computes anything.
 
-The file is read as YAML 1.2, as DVC reads it: PyYAML alone follows YAML 1.1, where ``1e-3`` is a string and ``no`` is false.
+The file is read as YAML 1.2, as DVC reads it. PyYAML alone follows YAML 1.1: ``1e-3`` a string, ``no`` false.
 """
 
 import difflib
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -105,8 +105,8 @@ def check_together(params: Params) -> None:
     """Check what no key can tell alone.
 
     Raises:
-        UserError: the recipe is unknown or its network does not fit the pictures, or its optimizer its numbers; a folder
-            without its source.
+        UserError: the recipe is unknown; its network does not fit the pictures, or its optimizer its numbers; a
+            folder without its source.
     """
     name, recipes = params.train.recipe, params.recipes
     if name not in recipes:
@@ -114,8 +114,8 @@ def check_together(params: Params) -> None:
     recipe = recipes[name]
     if recipe.nesterov and (recipe.optimizer != "sgd" or recipe.momentum == 0):
         raise UserError(
-            f"{PARAMS}: recipes.{name}.nesterov is true with optimizer {recipe.optimizer} and momentum {recipe.momentum}; "
-            "it needs sgd and a momentum above 0"
+            f"{PARAMS}: recipes.{name}.nesterov is true with optimizer {recipe.optimizer} and "
+            f"momentum {recipe.momentum}; it needs sgd and a momentum above 0"
         )
     try:
         lenet_sizes(params.download.image_size, recipe.channels, recipe.kernel_size)
@@ -130,10 +130,10 @@ def check_together(params: Params) -> None:
 class Yaml12Loader(yaml.SafeLoader):
     """YAML 1.2's scalars, and an error for a key given twice."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise UserError(f"{PARAMS}: line {node.start_mark.line + 1}: the key {key!r} is given twice; keep one")
@@ -161,7 +161,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: there is no such file, it is not YAML, or it holds something else.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12Loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         raise UserError(f"{path}: no such file in {Path.cwd()}; run from the project's root") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

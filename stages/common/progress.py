@@ -14,13 +14,13 @@ class Progress(tqdm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.on_terminal = sys.stderr.isatty()
         interval = 0.1 if self.on_terminal else SECONDS_BETWEEN_LINES
-        super().__init__(*args, file=sys.stderr, mininterval=interval, dynamic_ncols=self.on_terminal, **kwargs)
+        options = {"file": sys.stderr, "mininterval": interval, "dynamic_ncols": self.on_terminal}
+        super().__init__(*args, **options, **kwargs)
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         if self.on_terminal:
-            return bool(super().display(msg, pos))
-        if self.n:
+            super().display(msg, pos)
+        elif self.n:
             # The bar itself says nothing in a log; what stands left and right of it does.
             parts = (msg or str(self)).split("|")
             print(f"{parts[0]} {parts[-1]}" if len(parts) > 2 else "".join(parts), file=sys.stderr, flush=True)
-        return True

@@ -1,4 +1,4 @@
-"""The sizes of a network's layers, computed before any of it is built, so that a wrong one is an error and not a crash."""
+"""The sizes of a network's layers, known before any of it is built: a wrong one is an error, not a crash."""
 
 from .stage import UserError
 

@@ -1,0 +1,140 @@
+"""A trained classifier: uint8 pictures in, probabilities out; and the file that holds all that is needed to use it."""
+
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from . import files
+from .images import Array, Dataset
+from .network import build_network, normalize
+from .params import Device, Recipe, Section
+from .progress import Progress
+from .stage import UserError
+
+METADATA_KEY = "classifier"  # one key, since safetensors writes several in no fixed order
+
+
+class Description(Section):
+    """What a model file says of itself."""
+
+    dataset: str
+    classes: list[str]  # in label order
+    image_size: int  # pixels
+    recipe_name: str
+    recipe: Recipe
+    seed: int
+    threads: int  # of the CPU, while training: another number may change the last bits
+    torch: str  # version
+
+    @property
+    def title(self) -> str:
+        """Data set and recipe, for figures."""
+        return f"{self.dataset}, recipe {self.recipe_name}"
+
+
+class Classifier(nn.Module):
+    """A network behind its normalisation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, description: Description) -> None:
+        super().__init__()
+        self.description = description
+        recipe = description.recipe
+        self.register_buffer("mean", torch.tensor(recipe.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(recipe.std).view(3, 1, 1), persistent=False)
+        network = build_network(recipe, description.image_size, len(description.classes), description.seed)
+        self.network = network.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (N, 3, H, W) to logits (N, classes)."""
+        logits: Tensor = self.network(normalize(images, self.mean, self.std))
+        return logits
+
+
+def select_device(wanted: Device) -> torch.device:
+    """The device a parameter names.
+
+    Raises:
+        UserError: there is none of that kind here; never silently another.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(kind for kind, available in there.items() if available))
+    if not there[wanted]:
+        choices = ", ".join(kind for kind, available in there.items() if available)
+        raise UserError(f"device is {wanted!r}, which is not available here; choose auto or {choices}")
+    return torch.device(wanted)
+
+
+@torch.inference_mode()
+def predict(classifier: Classifier, images: Array, batch_size: int) -> Tensor:
+    """Probabilities, float32 (N, classes) on the CPU, for uint8 (N, 3, H, W); on the device the classifier is on."""
+    classifier.eval()
+    device = next(classifier.parameters()).device
+    logits = []
+    with Progress(total=len(images), desc="Predict", unit="picture") as progress:
+        for batch in torch.split(torch.from_numpy(images), batch_size):
+            logits.append(classifier(batch.to(device)).cpu())
+            progress.update(len(batch))
+    return torch.cat(logits).softmax(dim=1)
+
+
+def save_classifier(classifier: Classifier, path: Path = files.MODEL) -> None:
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.network.state_dict().items()}
+    files.write_bytes(path, save(weights, {METADATA_KEY: classifier.description.model_dump_json()}))
+
+
+def load_classifier(path: Path = files.MODEL) -> Classifier:
+    """Read a model file; nothing in it is executed.
+
+    Raises:
+        UserError: it is missing, is not a safetensors file of this project, or its tensors are not those of the network
+            it describes, or are not finite.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            metadata = file.metadata() or {}
+        description = Description.model_validate_json(metadata[METADATA_KEY])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the train stage first") from None
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file ({error}); run the train stage again") from None
+    except (KeyError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: does not describe a classifier ({reason}); run the train stage again") from None
+    classifier = Classifier(description)
+    check_weights(path, weights, classifier.network.state_dict())
+    classifier.network.load_state_dict(weights)
+    return classifier
+
+
+def check_weights(path: Path, weights: dict[str, Tensor], expected: dict[str, Any]) -> None:
+    for name in sorted(weights.keys() | expected.keys()):
+        found, wanted = (str(tuple(side[name].shape)) if name in side else "missing" for side in (weights, expected))
+        if found != wanted:
+            raise UserError(f"{path}: tensor {name} is {found}, its network has {wanted}; run the train stage again")
+        if not weights[name].isfinite().all():
+            raise UserError(f"{path}: tensor {name} holds NaN or infinity; train again with a lower learning_rate")
+
+
+def check_fits(classifier: Classifier, dataset: Dataset) -> None:
+    """Check that a classifier is for these classes and this picture size.
+
+    Raises:
+        UserError: it is not; the line names both.
+    """
+    has = classifier.description
+    for what, ours, theirs in [
+        ("classes", has.classes, dataset.classes),
+        ("image_size", has.image_size, dataset.image_size),
+    ]:
+        if ours != theirs:
+            raise UserError(f"the model's {what}: {ours}, the data's: {theirs}; run the train stage again")

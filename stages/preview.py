@@ -1,0 +1,29 @@
+"""Show random training pictures with their labels.
+
+Reads data/images (training pictures and labels) and params preview; writes reports/preview.png. About a second.
+"""
+
+import numpy as np
+
+from common.figures import Caption, picture_grid, save_figure
+from common.files import REPORTS
+from common.images import load_images
+from common.params import load_params
+from common.stage import run
+
+
+def main() -> None:
+    params = load_params()
+    train = load_images("train")
+
+    count = min(params.preview.images, len(train.images))
+    chosen = np.random.default_rng(params.preview.seed).permutation(len(train.images))[:count]
+
+    captions = [Caption(train.dataset.classes[label]) for label in train.labels[chosen]]
+    subtitle = f"{train.dataset.name}: {count} of {len(train.images):,} training pictures, drawn with seed {params.preview.seed}"
+    figure = picture_grid(train.images[chosen], captions, "Preview of Training Data", subtitle)
+    save_figure(figure, REPORTS / "preview.png")
+
+
+if __name__ == "__main__":
+    run(main)
