@@ -20,8 +20,8 @@ def main() -> None:
     chosen = np.random.default_rng(params.preview.seed).permutation(len(train.images))[:count]
 
     captions = [Caption(train.dataset.classes[label]) for label in train.labels[chosen]]
-    subtitle = f"{train.dataset.name}: {count} of {len(train.images):,} training pictures, drawn with seed {params.preview.seed}"
-    figure = picture_grid(train.images[chosen], captions, "Preview of Training Data", subtitle)
+    drawn = f"{count} of {len(train.images):,} training pictures, drawn with seed {params.preview.seed}"
+    figure = picture_grid(train.images[chosen], captions, "Preview of Training Data", f"{train.dataset.name}: {drawn}")
     save_figure(figure, REPORTS / "preview.png")
 
 

@@ -22,7 +22,7 @@ def main() -> None:
 
     count = min(params.test_sample.images, len(test.images))
     chosen = np.random.default_rng(params.test_sample.seed).permutation(len(test.images))[:count]
-    predicted = predict(classifier, test.images[chosen], batch_size=count).argmax(dim=1).tolist()
+    predicted = predict(classifier, test.images[chosen], batch_size=count).argmax(dim=1).numpy()
 
     classes = test.dataset.classes
     captions = [

@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # draws without a screen
-
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -23,7 +19,7 @@ DPI = 100  # so that sizes below are pixels / 100
 CELL = 160  # pixels: about the width of a picture in a grid
 COLUMNS = 5
 
-STYLE = {
+STYLE: Any = {
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
     "font.size": 13,
@@ -56,7 +52,7 @@ def picture_grid(images: Array, captions: Sequence[Caption], title: str, subtitl
     rows = -(-len(images) // columns)
     width = max(columns * (side + gap) + gap, 640)
     height = header + rows * (side + above) + gap
-    figure = plt.figure(figsize=(width / DPI, height / DPI))
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     left = (width - columns * (side + gap) + gap) / 2
     heading(figure, title, subtitle, left / width)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
@@ -82,11 +78,10 @@ def shrink_to(text: Text, width: float) -> None:
     """Make a text's font smaller until it is at most ``width`` pixels wide."""
     extent = text.get_window_extent().width
     if extent > width:
-        text.set_fontsize(text.get_fontsize() * width / extent)
+        text.set_fontsize(float(text.get_fontsize()) * width / extent)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG without a date or a version in it, so that the same figure has the same bytes."""
     with replacing(path) as part:
         figure.savefig(part, format="png", metadata={"Software": None})
-    plt.close(figure)

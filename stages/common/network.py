@@ -40,7 +40,7 @@ def lenet(recipe: Recipe, image_size: int, classes: int) -> nn.Sequential:
 
 def layer_table(network: nn.Sequential, image_size: int) -> str:
     """A line a layer: name, layer, output shape without N, number of parameters."""
-    rows = [("input", "pixels", f"3 x {image_size} x {image_size}", "")]
+    rows = [("input", "", f"3 x {image_size} x {image_size}", "")]
     total = 0
     picture = torch.zeros(1, 3, image_size, image_size)
     for name, layer in network.named_children():
@@ -48,7 +48,7 @@ def layer_table(network: nn.Sequential, image_size: int) -> str:
         parameters = sum(tensor.numel() for tensor in layer.parameters())
         total += parameters
         shape = " x ".join(map(str, picture.shape[1:]))
-        rows.append((name, str(layer), shape, f"{parameters:,}" if parameters else ""))
+        rows.append((name, type(layer).__name__, shape, f"{parameters:,}" if parameters else ""))
     rows.append(("total", "", "", f"{total:,}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -13,9 +13,9 @@ class Progress(tqdm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.on_terminal = sys.stderr.isatty()
-        interval = 0.1 if self.on_terminal else SECONDS_BETWEEN_LINES
-        options = {"file": sys.stderr, "mininterval": interval, "dynamic_ncols": self.on_terminal}
-        super().__init__(*args, **options, **kwargs)
+        kwargs["file"], kwargs["dynamic_ncols"] = sys.stderr, self.on_terminal
+        kwargs["mininterval"] = 0.1 if self.on_terminal else SECONDS_BETWEEN_LINES
+        super().__init__(*args, **kwargs)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         if self.on_terminal:
@@ -24,3 +24,9 @@ class Progress(tqdm):  # type: ignore[type-arg]
             # The bar itself says nothing in a log; what stands left and right of it does.
             parts = (msg or str(self)).split("|")
             print(f"{parts[0]} {parts[-1]}" if len(parts) > 2 else "".join(parts), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if not self.on_terminal and not self.disable:
+            self.display()
+            self.disable = True  # tqdm's own closing would add an empty line
+        super().close()
