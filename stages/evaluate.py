@@ -27,7 +27,7 @@ def main() -> None:
     classifier = load_classifier().to(select_device(params.evaluate.device))
     check_fits(classifier, test.dataset)
 
-    probabilities = predict(classifier, test.images, params.evaluate.batch_size)
+    probabilities = predict(classifier, test.images, range(len(test.images)), params.evaluate.batch_size)
     classes = test.dataset.classes
     predictions = tabulate_predictions(probabilities, test.labels, classes)
     per_class = measure_classes(predictions, classes)

@@ -21,7 +21,9 @@ def main() -> None:
 
     captions = [Caption(train.dataset.classes[label]) for label in train.labels[chosen]]
     drawn = f"{count} of {len(train.images):,} training pictures, drawn with seed {params.preview.seed}"
-    figure = picture_grid(train.images[chosen], captions, "Preview of Training Data", f"{train.dataset.name}: {drawn}")
+    figure = picture_grid(
+        train.images.read(chosen), captions, "Preview of Training Data", f"{train.dataset.name}: {drawn}"
+    )
     save_figure(figure, REPORTS / "preview.png")
 
 

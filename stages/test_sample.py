@@ -22,7 +22,7 @@ def main() -> None:
 
     count = min(params.test_sample.images, len(test.images))
     chosen = np.random.default_rng(params.test_sample.seed).permutation(len(test.images))[:count]
-    predicted = predict(classifier, test.images[chosen], batch_size=count).argmax(dim=1).numpy()
+    predicted = predict(classifier, test.images, chosen, batch_size=count).argmax(dim=1).numpy()
 
     classes = test.dataset.classes
     captions = [
@@ -31,7 +31,7 @@ def main() -> None:
     ]
     right = int((predicted == test.labels[chosen]).sum())
     subtitle = f"{classifier.description.title}: {right} of {count} random test pictures right; (wrong) in brackets"
-    figure = picture_grid(test.images[chosen], captions, "Objects Found by Model", subtitle)
+    figure = picture_grid(test.images.read(chosen), captions, "Objects Found by Model", subtitle)
     save_figure(figure, REPORTS / "test_sample.png")
 
 

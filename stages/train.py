@@ -9,11 +9,12 @@ per-picture Python. The order of the pictures in an epoch comes from the seed an
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import matplotlib
 import numpy as np
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from common.classifier import Classifier, Description, save_classifier, select_device
 from common.figures import BLUE, STYLE, heading, save_figure
 from common.files import REPORTS, write_text
-from common.images import load_images
+from common.images import ImageFile, LabelledImages, load_images
 from common.network import layer_table
 from common.params import load_params
 from common.progress import Progress
@@ -48,8 +49,6 @@ def main() -> None:
         torch.set_num_threads(params.train.threads)
 
     train = load_images("train")
-    images = torch.from_numpy(train.images).to(device)
-    labels = torch.from_numpy(train.labels).to(device)
     description = Description(
         dataset=train.dataset.name,
         classes=train.dataset.classes,
@@ -63,37 +62,50 @@ def main() -> None:
     classifier = Classifier(description)
     print(layer_table(classifier.network, description.image_size), flush=True)
 
-    history = fit(classifier.to(device), images, labels)
+    history = fit(classifier.to(device), train, device)
 
     save_classifier(classifier)
     save_figure(draw_history(history, description.title), REPORTS / "history.png")
 
 
-def fit(classifier: Classifier, images: Tensor, labels: Tensor) -> list[Epoch]:
-    """Train on uint8 (N, 3, H, W) and int64 (N,), both on the classifier's device; write the CSVs after each epoch.
+def fit(classifier: Classifier, train: LabelledImages, device: torch.device) -> list[Epoch]:
+    """Train a classifier that is on ``device``; write the CSVs after each epoch.
 
     Raises:
         UserError: the loss is not finite.
     """
     recipe, seed = classifier.description.recipe, classifier.description.seed
-    steps = math.ceil(len(images) / recipe.batch_size)
-    optimizer = build_optimizer(recipe, classifier.parameters())
+    read = reader(train.images, device)
+    labels = torch.from_numpy(train.labels).to(device)
+    steps = math.ceil(len(labels) / recipe.batch_size)
+    optimizer = build_optimizer(recipe, classifier.network)
     schedule = build_schedule(recipe, optimizer, steps * recipe.epochs)
     history: list[Epoch] = []
     timing: list[dict[str, float]] = []
     for epoch in range(1, recipe.epochs + 1):
         started = time.perf_counter()
-        order = epoch_order(len(images), seed, epoch).to(images.device)
+        order = epoch_order(len(labels), seed, epoch)
         with Progress(total=steps, desc=f"Epoch {epoch} of {recipe.epochs}", unit="batch") as progress:
-            history.append(train_epoch(classifier, optimizer, schedule, images, labels, order, epoch, progress))
+            history.append(train_epoch(classifier, optimizer, schedule, read, labels, order, epoch, progress))
         seconds = time.perf_counter() - started
-        timing.append({"epoch": epoch, "seconds": seconds, "images_per_second": len(images) / seconds})
-        write_csv("history.csv", [asdict(row) for row in history])
-        write_csv("timing.csv", timing)
+        timing.append({"epoch": epoch, "seconds": seconds, "images_per_second": len(labels) / seconds})
+        write_csv(REPORTS / "history.csv", [asdict(row) for row in history])
+        write_csv(REPORTS / "timing.csv", timing)
         print(
             f"epoch {epoch}: loss {history[-1].train_loss:.4f}, accuracy {history[-1].train_accuracy:.2f} %", flush=True
         )
     return history
+
+
+def reader(images: ImageFile, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What turns indices, int64 (n,), into pictures, uint8 (n, 3, H, W), on ``device``.
+
+    They all stay on a GPU when they fill less than half of its free memory; otherwise a batch at a time is read.
+    """
+    if device.type == "cuda" and 2 * math.prod(images.shape) < torch.cuda.mem_get_info(device)[0]:
+        resident = torch.from_numpy(images.read(range(len(images)))).to(device)
+        return lambda indices: resident[indices.to(device)]
+    return lambda indices: torch.from_numpy(images.read(indices.tolist())).to(device)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
@@ -106,7 +118,7 @@ def train_epoch(
     classifier: Classifier,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    images: Tensor,
+    read: Callable[[Tensor], Tensor],
     labels: Tensor,
     order: Tensor,
     epoch: int,
@@ -114,32 +126,34 @@ def train_epoch(
 ) -> Epoch:
     classifier.train()
     batch_size = classifier.description.recipe.batch_size
-    seen, correct, loss_sum = 0, 0, 0.0
-    rate = math.nan
+    rate, loss_sum, seen = math.nan, 0.0, 0
+    correct = torch.zeros((), dtype=torch.int64, device=labels.device)
     for step, batch in enumerate(torch.split(order, batch_size), start=1):
-        logits = classifier(images[batch])
+        logits = classifier(read(batch))
         loss = nn.functional.cross_entropy(logits, labels[batch])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         rate = float(schedule.get_last_lr()[0])
-        if not math.isfinite(loss.item()):
+        value = loss.item()
+        if not math.isfinite(value):
             raise UserError(
-                f"the loss is {loss.item()} at epoch {epoch}, step {step}, learning rate {rate:g}; "
+                f"the loss is {value} at epoch {epoch}, step {step}, learning rate {rate:g}; "
                 "choose a lower learning_rate"
             )
         optimizer.step()
         schedule.step()
+        correct += (logits.argmax(dim=1) == labels[batch]).sum()
+        loss_sum += value * len(batch)
         seen += len(batch)
-        correct += int((logits.argmax(dim=1) == labels[batch]).sum())
-        loss_sum += loss.item() * len(batch)
         progress.update()
         if step % 100 == 0:
             progress.set_postfix_str(f"loss {loss_sum / seen:.3f}", refresh=False)
-    return Epoch(epoch, rate, loss_sum / seen, 100 * correct / seen)
+    return Epoch(epoch, rate, loss_sum / seen, 100 * int(correct) / seen)
 
 
-def write_csv(name: str, rows: list[dict[str, float]]) -> None:
-    write_text(REPORTS / name, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
+    lines = [",".join(rows[0]), *(",".join(f"{value:.6g}" for value in row.values()) for row in rows)]
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def draw_history(history: list[Epoch], subtitle: str) -> Figure:
@@ -152,6 +166,8 @@ def draw_history(history: list[Epoch], subtitle: str) -> Figure:
         for axes, (label, column) in zip(all_axes, panels, strict=True):
             axes.plot(epochs, [getattr(row, column) for row in history], "o-", color=BLUE)
             axes.set(xlabel="epoch", title=label)
+            if column == "learning_rate":
+                axes.set_ylim(0, None)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.tight_layout(rect=(0, 0, 1, 0.82))
         heading(figure, "Training", subtitle)

@@ -1,5 +1,6 @@
 """A trained classifier: uint8 pictures in, probabilities out; and the file that holds all that is needed to use it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from . import files
-from .images import Array, Dataset
-from .network import build_network, normalize
+from .images import Array, Dataset, ImageFile
+from .network import Normalize, build_network
 from .params import Device, Recipe, Section
 from .progress import Progress
 from .stage import UserError
@@ -40,21 +41,17 @@ class Description(Section):
 class Classifier(nn.Module):
     """A network behind its normalisation."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, description: Description) -> None:
         super().__init__()
         self.description = description
         recipe = description.recipe
-        self.register_buffer("mean", torch.tensor(recipe.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(recipe.std).view(3, 1, 1), persistent=False)
+        self.normalize = Normalize(recipe.mean, recipe.std)
         network = build_network(recipe, description.image_size, len(description.classes), description.seed)
         self.network = network.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) to logits (N, classes)."""
-        logits: Tensor = self.network(normalize(images, self.mean, self.std))
+        logits: Tensor = self.network(self.normalize(images))
         return logits
 
 
@@ -74,13 +71,14 @@ def select_device(wanted: Device) -> torch.device:
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, images: Array, batch_size: int) -> Tensor:
-    """Probabilities, float32 (N, classes) on the CPU, for uint8 (N, 3, H, W); on the device the classifier is on."""
+def predict(classifier: Classifier, images: ImageFile, indices: Sequence[int] | Array, batch_size: int) -> Tensor:
+    """Probabilities of the classes for those pictures: float32 (len(indices), classes), on the CPU."""
     classifier.eval()
     device = next(classifier.parameters()).device
     logits = []
-    with Progress(total=len(images), desc="Predict", unit="picture") as progress:
-        for batch in torch.split(torch.from_numpy(images), batch_size):
+    with Progress(total=len(indices), desc="Predict", unit="picture") as progress:
+        for start in range(0, len(indices), batch_size):
+            batch = torch.from_numpy(images.read(indices[start : start + batch_size]))
             logits.append(classifier(batch.to(device)).cpu())
             progress.update(len(batch))
     return torch.cat(logits).softmax(dim=1)

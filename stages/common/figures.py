@@ -61,7 +61,9 @@ def picture_grid(images: Array, captions: Sequence[Caption], title: str, subtitl
         axes = figure.add_axes((x / width, y / height, side / width, side / height))
         axes.imshow(image.transpose(1, 2, 0), interpolation="none", aspect="auto")
         axes.set_axis_off()
-        text = figure.text((x + side / 2) / width, (y + side + 6) / height, caption.text, ha="center", va="bottom")
+        text = figure.text(
+            (x + side / 2) / width, (y + side + 6) / height, caption.text, ha="center", va="bottom", fontsize=12
+        )
         text.set_color(caption.color)
         shrink_to(text, side + gap - 8)
     return figure

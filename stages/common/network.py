@@ -57,10 +57,18 @@ def layer_table(network: nn.Sequential, image_size: int) -> str:
     )
 
 
-def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Pixels 0..255 to (pixels / 255 - mean) / std: uint8 (N, 3, H, W) to float32 with channels last.
+class Normalize(nn.Module):
+    """Pixels 0..255 to (pixels / 255 - mean) / std: uint8 (N, 3, H, W) to float32 with channels last."""
 
-    mean, std: (3, 1, 1), for pixels in 0..1.
-    """
-    pixels = images.to(torch.float32, memory_format=torch.channels_last)
-    return pixels.sub_(mean * 255).div_(std * 255)
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+        shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
+        self.register_buffer("scale", scale.float().view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.float().view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.to(torch.float32, memory_format=torch.channels_last).mul_(self.scale).add_(self.shift)

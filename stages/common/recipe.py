@@ -1,14 +1,14 @@
 """A recipe's optimizer and its schedule of learning rates."""
 
-from collections.abc import Iterable
-
 import torch
 from torch.optim import lr_scheduler
 
 from .params import Recipe
 
 
-def build_optimizer(recipe: Recipe, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(recipe: Recipe, network: torch.nn.Module) -> torch.optim.Optimizer:
+    parameters = list(network.parameters())
+    fused = parameters[0].device.type in ("cpu", "cuda")
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -16,12 +16,14 @@ def build_optimizer(recipe: Recipe, parameters: Iterable[torch.nn.Parameter]) ->
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
+            fused=fused,
         )
     return torch.optim.AdamW(
         parameters,
         lr=recipe.learning_rate,
         betas=(recipe.momentum, 0.999),
         weight_decay=recipe.weight_decay,
+        fused=fused,
     )
 
 
