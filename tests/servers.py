@@ -61,6 +61,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     told: Server
 
+    def do_HEAD(self) -> None:
+        self.start(200, len(self.told.content), {})
+
     def do_GET(self) -> None:
         told = self.told
         told.requests.append(self.headers.get("Range", ""))

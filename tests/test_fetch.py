@@ -4,7 +4,6 @@ import hashlib
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import ssl
@@ -226,8 +225,14 @@ def test_proxies_come_from_the_environment(path: Path, monkeypatch: pytest.Monke
 
 def test_7_a_dead_first_mirror_is_passed_over(path: Path) -> None:
     with serving(CONTENT) as server:
-        bring(path, DEAD, "https://nowhere.invalid/file", "not a URL", server)
+        bring(path, DEAD, "https://nowhere.invalid/file", server)
     assert path.read_bytes() == CONTENT
+
+
+def test_7_what_is_no_url_is_a_reason(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    line = fails(path, DEAD, "file.tar.gz", "ftp://local/file", "http://a..b/", "http://127.0.0.1:99999/")
+    assert "no answer" not in line
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("slow_first", [True, False])
@@ -316,7 +321,7 @@ def test_13_a_full_disk_is_an_error(path: Path) -> None:
 
 
 def test_13_what_was_written_before_a_limit_is_carried_on(path: Path) -> None:
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, {resource.RLIM_INFINITY}))"
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))"
     with serving(CONTENT) as server:
         process = start(path, server, before=limit)
         error = process.communicate()[1]

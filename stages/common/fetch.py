@@ -237,13 +237,16 @@ def stream(part: Path, mirror: Mirror, mirrors: list[Mirror], size: int) -> None
             offset = max(offset, position)
             if (elapsed := time.monotonic() - began) >= window:
                 mirror.rate = (position - first) / elapsed
-                if (size - position) / mirror.rate > PATIENCE and any(
-                    rival.rate > MUCH_FASTER * mirror.rate for rival in ready(mirrors, offset)
-                ):
+                if outpaced(mirror, ready(mirrors, offset), size - position):
                     return
                 window, began, first = min(2 * window, LONGEST_WINDOW), time.monotonic(), position
     if position < size:
         raise MirrorError(f"ends after {position} of {size} bytes")
+
+
+def outpaced(mirror: Mirror, rivals: list[Mirror], rest: int) -> bool:
+    """Whether the rest would take long, and another mirror is untried or was much faster."""
+    return rest > PATIENCE * mirror.rate and any(rival.rate > MUCH_FASTER * mirror.rate for rival in rivals)
 
 
 def append(file: FileIO, content: bytes) -> None:
@@ -274,7 +277,7 @@ def ask(url: str, first: int, last: int, size: int) -> Iterator[httpx.Response]:
             yield response
     except httpx.TimeoutException:
         raise MirrorError(f"silent for {SILENCE:g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OverflowError) as error:  # the last two: host and port
         raise MirrorError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
