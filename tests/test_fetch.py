@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from common import fetch as policy
-from common.fetch import fetch
+from common.fetch import Mirror, MirrorError, choose, fetch
 from common.stage import UserError
 from servers import Server, serving
 
@@ -245,6 +245,20 @@ def test_8_a_slow_mirror_is_left_for_a_fast_one(path: Path, slow_first: bool, fa
     assert path.read_bytes() == CONTENT
 
 
+def test_8_after_a_slow_mirror_the_next_soonest_gets_its_turn_and_then_the_fastest() -> None:
+    slow, late, soon = mirrors = [
+        Mirror(url, asked=True, delay=delay) for url, delay in zip("abc", (0, 2, 1), strict=True)
+    ]
+    slow.rate = 60e3
+    assert choose(mirrors, 0, SIZE) is soon
+    soon.rate = 5e6
+    assert choose(mirrors, 0, SIZE) is late
+    late.rate = 1e6
+    assert choose(mirrors, 0, SIZE) is soon
+    soon.fail(MirrorError("silent"))
+    assert choose(mirrors, 0, SIZE) is late
+
+
 def test_8_a_mirror_that_becomes_slow_is_left(path: Path) -> None:
     with serving(CONTENT, rate=2e6) as first, serving(CONTENT, rate=5e6, delay=0.2) as second:
         process = start(path, first, second)
@@ -277,6 +291,7 @@ def test_10_a_server_that_ignores_range_doubles_no_bytes(path: Path) -> None:
     part_of(path).write_bytes(CONTENT[:400_000])
     with serving(CONTENT, ranges=False) as server:
         bring(path, server)
+        assert len(server.requests) == 2  # its sample and the file: the sum was right at once
     assert path.read_bytes() == CONTENT
 
 
