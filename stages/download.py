@@ -262,7 +262,7 @@ def published_archive(published: Published, download: Download) -> Path:
     """
     if download.source is None:
         path = ARCHIVES / published.file
-        fetch(published.urls, path, published.sha256, published.size)
+        fetch(download.mirrors or published.urls, path, published.sha256, published.size)
         return path
     path = Path(download.source)
     if not path.is_file():

@@ -31,6 +31,7 @@ class Section(BaseModel):
 class Download(Section):
     dataset: Literal["CIFAR10", "CIFAR100", "digits", "folder"]
     source: str | None
+    mirrors: Annotated[list[str], Field(min_length=1)] | None
     image_size: Annotated[int, Field(ge=1, le=1024)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
