@@ -71,12 +71,14 @@ def select_device(wanted: Device) -> torch.device:
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, images: ImageFile, indices: Sequence[int] | Array, batch_size: int) -> Tensor:
+def predict(
+    classifier: Classifier, images: ImageFile, indices: Sequence[int] | Array, batch_size: int, title: str = "Predict"
+) -> Tensor:
     """Probabilities of the classes for those pictures: float32 (len(indices), classes), on the CPU."""
     classifier.eval()
     device = next(classifier.parameters()).device
     logits = []
-    with Progress(total=len(indices), desc="Predict", unit="picture") as progress:
+    with Progress(total=len(indices), desc=title, unit="picture") as progress:
         for start in range(0, len(indices), batch_size):
             batch = torch.from_numpy(images.read(indices[start : start + batch_size]))
             logits.append(classifier(batch.to(device)).cpu())

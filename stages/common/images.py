@@ -109,6 +109,23 @@ def load_images(split: Split) -> LabelledImages:
     return LabelledImages(dataset, images, labels)
 
 
+def split_by_class(labels: Array, classes: list[str], fraction: float, seed: int) -> tuple[Array, Array]:
+    """Indices of the pictures that stay and of those set apart, ascending: ``fraction`` of each class, at least one.
+
+    Raises:
+        UserError: a class has a single picture.
+    """
+    apart = []
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise UserError(f"class {name} has {len(members)} picture; it needs 2, so that one can be set apart")
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        apart.append(np.random.default_rng((seed, label)).permutation(members)[:count])
+    chosen = np.sort(np.concatenate(apart))
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
 def decode_picture(content: bytes, size: int) -> Array:
     """Decode a file that Pillow reads into uint8, (3, size, size), RGB.
 

@@ -47,6 +47,9 @@ class Train(Section):
     seed: Seed
     device: Device
     threads: Count | None
+    checkpoint_minutes: Annotated[float, Field(gt=0)]
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    early_stopping: Count | None
 
 
 class TestSample(Section):
@@ -106,8 +109,8 @@ def check_together(params: Params) -> None:
     """Check what no key can tell alone.
 
     Raises:
-        UserError: the recipe is unknown; its network does not fit the pictures, or its optimizer its numbers; a
-            folder without its source.
+        UserError: the recipe is unknown; its network does not fit the pictures, or its optimizer its numbers; early
+            stopping has nothing to stop by; a folder has no source.
     """
     name, recipes = params.train.recipe, params.recipes
     if name not in recipes:
@@ -122,6 +125,11 @@ def check_together(params: Params) -> None:
         lenet_sizes(params.download.image_size, recipe.channels, recipe.kernel_size)
     except UserError as error:
         raise UserError(f"{PARAMS}: recipes.{name}: {error}") from None
+    if params.train.early_stopping is not None and params.train.validation_fraction == 0:
+        raise UserError(
+            f"{PARAMS}: train.early_stopping is {params.train.early_stopping} with validation_fraction 0; "
+            "set pictures apart to stop by, or set it to null"
+        )
     if params.download.dataset == "folder" and params.download.source is None:
         raise UserError(
             f"{PARAMS}: download.source is null; for dataset 'folder' name a directory or an archive of pictures"
