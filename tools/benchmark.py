@@ -59,11 +59,9 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             table = {"training": training, "recipes": recipes, "growth": growth}[options.what](Path(folder), options)
-    print(
-        f"\n{os.cpu_count()} cores, {platform.processor() or platform.machine()}, Python {platform.python_version()}, ",
-        end="",
-    )
-    print(f"torch {torch.__version__}, {platform.system()}\n")
+    machine = platform.processor() or platform.machine()
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    print(f"\n{os.cpu_count()} cores, {machine}, {platform.system()}, {versions}\n")
     print_table(table)
 
 
