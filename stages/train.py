@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from common.augment import Augmentation, draw_augmentation, generator
 from common.classifier import Classifier, Description, save_classifier, select_device
 from common.figures import BLUE, STYLE, heading, save_figure
 from common.files import REPORTS, write_text
@@ -27,7 +28,7 @@ from common.images import ImageFile, LabelledImages, load_images
 from common.network import layer_table
 from common.params import load_params
 from common.progress import Progress
-from common.recipe import build_optimizer, build_schedule
+from common.recipe import build_optimizer, build_schedule, split_evenly
 from common.stage import UserError, run
 
 
@@ -60,6 +61,7 @@ def main() -> None:
         torch=torch.__version__,
     )
     classifier = Classifier(description)
+    classifier.prepare(train.images)
     print(layer_table(classifier.network, description.image_size), flush=True)
 
     history = fit(classifier.to(device), train, device)
@@ -84,9 +86,10 @@ def fit(classifier: Classifier, train: LabelledImages, device: torch.device) -> 
     timing: list[dict[str, float]] = []
     for epoch in range(1, recipe.epochs + 1):
         started = time.perf_counter()
-        order = epoch_order(len(labels), seed, epoch)
+        order = torch.randperm(len(labels), generator=generator(seed, epoch))
+        augment = draw_augmentation(recipe, len(labels), seed, epoch)
         with Progress(total=steps, desc=f"Epoch {epoch} of {recipe.epochs}", unit="batch") as progress:
-            history.append(train_epoch(classifier, optimizer, schedule, read, labels, order, epoch, progress))
+            history.append(train_epoch(classifier, optimizer, schedule, read, augment, labels, order, epoch, progress))
         seconds = time.perf_counter() - started
         timing.append({"epoch": epoch, "seconds": seconds, "images_per_second": len(labels) / seconds})
         write_csv(REPORTS / "history.csv", [asdict(row) for row in history])
@@ -108,31 +111,31 @@ def reader(images: ImageFile, device: torch.device) -> Callable[[Tensor], Tensor
     return lambda indices: torch.from_numpy(images.read(indices.tolist())).to(device)
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """A permutation of the pictures, int64 (count,): of each epoch another, and known without those before it."""
-    state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
-    return torch.randperm(count, generator=torch.Generator().manual_seed(int(state[0] >> 1)))
-
-
 def train_epoch(
     classifier: Classifier,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     read: Callable[[Tensor], Tensor],
+    augment: Augmentation,
     labels: Tensor,
     order: Tensor,
     epoch: int,
     progress: Progress,
 ) -> Epoch:
     classifier.train()
-    batch_size = classifier.description.recipe.batch_size
+    recipe = classifier.description.recipe
     rate, loss_sum, seen = math.nan, 0.0, 0
     correct = torch.zeros((), dtype=torch.int64, device=labels.device)
-    for step, batch in enumerate(torch.split(order, batch_size), start=1):
-        logits = classifier(read(batch))
-        loss = nn.functional.cross_entropy(logits, labels[batch])
+    for step, batch in enumerate(split_evenly(order, recipe.batch_size), start=1):
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = torch.zeros((), device=labels.device)
+        for piece in split_evenly(batch, recipe.micro_batch):
+            logits = classifier(augment(read(piece), piece))
+            wanted = labels[piece]
+            part = cross_entropy(logits, wanted, reduction="sum", label_smoothing=recipe.label_smoothing) / len(batch)
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
+            correct += (logits.argmax(dim=1) == wanted).sum()
         rate = float(schedule.get_last_lr()[0])
         value = loss.item()
         if not math.isfinite(value):
@@ -142,7 +145,6 @@ def train_epoch(
             )
         optimizer.step()
         schedule.step()
-        correct += (logits.argmax(dim=1) == labels[batch]).sum()
         loss_sum += value * len(batch)
         seen += len(batch)
         progress.update()
