@@ -20,12 +20,13 @@ from types import FrameType
 from typing import Any
 
 import matplotlib
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import cross_entropy, nll_loss
 
+from common.augment import Augmentation, draw_augmentation, generator
 from common.classifier import Classifier, Description, predict, save_classifier, select_device
 from common.figures import BLUE, ORANGE, STYLE, heading, save_figure
 from common.files import REPORTS, remove, sha256, write_text
@@ -33,7 +34,7 @@ from common.images import ImageFile, LabelledImages, images_path, labels_path, l
 from common.network import layer_table
 from common.params import Train, load_params
 from common.progress import Progress
-from common.recipe import build_optimizer, build_schedule
+from common.recipe import build_optimizer, build_schedule, split_evenly
 from common.resume import STATE, load_state, save_state
 from common.stage import UserError, run
 
@@ -81,7 +82,7 @@ def main() -> None:
     classifier = Classifier(description)
     print(layer_table(classifier.network, description.image_size), flush=True)
 
-    training = Training(classifier.to(device), train, params.train, device)
+    training = Training(classifier, train, params.train, device)
     training.resume()
     training.fit()
 
@@ -98,8 +99,10 @@ class Training:
         self.recipe = classifier.description.recipe
         self.images, self.labels = train.images, torch.from_numpy(train.labels)
         self.members, self.validation = set_apart(train, options)
+        classifier.prepare(train.images, self.members)
+        classifier.to(device)
         self.read = reader(train.images, device)
-        self.steps = math.ceil(len(self.members) / self.recipe.batch_size)  # in an epoch
+        self.steps = len(split_evenly(self.members, self.recipe.batch_size))  # in an epoch
         self.optimizer = build_optimizer(self.recipe, classifier.network)
         self.schedule = build_schedule(self.recipe, self.optimizer, self.steps * self.recipe.epochs)
         self.belongs_to = {
@@ -168,11 +171,12 @@ class Training:
         self.classifier.train()
         epoch = len(self.history) + 1
         order = self.members[epoch_order(len(self.members), self.options.seed, epoch)]
+        augment = draw_augmentation(self.recipe, len(self.labels), self.options.seed, epoch)
         began = time.perf_counter() - self.seconds
         description = f"Epoch {epoch} of {self.recipe.epochs}"
         with Progress(total=self.steps, initial=self.step, desc=description, unit="batch") as progress:
-            for batch in torch.split(order, self.recipe.batch_size)[self.step :]:
-                self.train_step(batch, epoch)
+            for batch in split_evenly(order, self.recipe.batch_size)[self.step :]:
+                self.train_step(batch, augment, epoch)
                 self.seconds = time.perf_counter() - began
                 progress.update()
                 if self.step % 100 == 0 and self.device.type == "cpu":  # a GPU would have to be waited for
@@ -183,20 +187,24 @@ class Training:
                 if time.monotonic() - self.saved > 60 * self.options.checkpoint_minutes:
                     self.save()
 
-    def train_step(self, batch: Tensor, epoch: int) -> None:
-        """One step on the pictures with these indices, int64 (n,)."""
-        labels = self.labels[batch].to(self.device)
-        logits = self.classifier(self.read(batch))
-        loss = nn.functional.cross_entropy(logits, labels)
+    def train_step(self, batch: Tensor, augment: Augmentation, epoch: int) -> None:
+        """One step on the pictures with these indices, int64 (n,); their gradients add up a piece at a time."""
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = torch.zeros((), device=self.device)
+        for piece in split_evenly(batch, self.recipe.micro_batch):
+            labels = self.labels[piece].to(self.device)
+            logits = self.classifier(augment(self.read(piece), piece))
+            part = cross_entropy(logits, labels, reduction="sum", label_smoothing=self.recipe.label_smoothing)
+            part = part / len(batch)
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
+            self.correct += (logits.detach().argmax(dim=1) == labels).sum()
         self.rate = float(self.schedule.get_last_lr()[0])
         if self.device.type == "cpu":
             check_finite(loss, epoch, self.step + 1, self.rate)
         self.optimizer.step()
         self.schedule.step()
-        self.losses[self.step] = loss.detach()
-        self.correct += (logits.detach().argmax(dim=1) == labels).sum()
+        self.losses[self.step] = loss
         self.step += 1
 
     def finish_epoch(self) -> None:
@@ -205,7 +213,7 @@ class Training:
         losses = self.losses.cpu().double()
         for step in (~losses.isfinite()).nonzero()[:1]:  # on a GPU, where no step is waited for
             check_finite(losses[step], epoch, int(step) + 1, self.rate)
-        sizes = torch.tensor([len(batch) for batch in torch.split(self.members, self.recipe.batch_size)])
+        sizes = torch.tensor([len(batch) for batch in split_evenly(self.members, self.recipe.batch_size)])
         row = {
             "epoch": epoch,
             "learning_rate": self.rate,
@@ -229,7 +237,7 @@ class Training:
         labels = self.labels[self.validation]
         probabilities = predict(self.classifier, self.images, self.validation.numpy(), 500, "Validate")
         return {
-            "validation_loss": float(nn.functional.nll_loss(probabilities.clamp_min(SMALLEST).log(), labels)),
+            "validation_loss": float(nll_loss(probabilities.clamp_min(SMALLEST).log(), labels)),
             "validation_accuracy": 100 * int((probabilities.argmax(dim=1) == labels).sum()) / len(labels),
         }
 
@@ -255,8 +263,7 @@ def reader(images: ImageFile, device: torch.device) -> Callable[[Tensor], Tensor
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     """A permutation, int64 (count,): of each epoch another, and known without those before it."""
-    state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
-    return torch.randperm(count, generator=torch.Generator().manual_seed(int(state[0] >> 1)))
+    return torch.randperm(count, generator=generator(seed, epoch))
 
 
 def check_finite(loss: Tensor, epoch: int, step: int, rate: float) -> None:

@@ -11,8 +11,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from . import files
+from .augment import views
 from .images import Array, Dataset, ImageFile
-from .network import Normalize, build_network
+from .network import Normalize, build_network, set_whitening
 from .params import Device, Recipe, Section
 from .progress import Progress
 from .stage import UserError
@@ -39,7 +40,7 @@ class Description(Section):
 
 
 class Classifier(nn.Module):
-    """A network behind its normalisation."""
+    """A network behind its normalisation, at the precision of its recipe."""
 
     def __init__(self, description: Description) -> None:
         super().__init__()
@@ -50,9 +51,23 @@ class Classifier(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (N, 3, H, W) to logits (N, classes)."""
-        logits: Tensor = self.network(self.normalize(images))
-        return logits
+        """uint8 (N, 3, H, W) to logits, float32 (N, classes)."""
+        bfloat16 = self.description.recipe.precision == "bfloat16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
+            logits: Tensor = self.network(self.normalize(images))
+        return logits.float()
+
+    def average(self, images: Tensor) -> Tensor:
+        """Logits as ``forward`` gives them: their mean over the views of test-time averaging."""
+        seen = views(images, self.description.recipe.test_time_averaging)
+        return torch.stack([self(view) for view in seen]).mean(dim=0)
+
+    def prepare(self, images: ImageFile, indices: Tensor) -> None:
+        """Before the first step of training: compute from training pictures what is computed instead of learnt."""
+        if self.description.recipe.network == "whitened":
+            evenly = indices[:: max(1, len(indices) // 5000)]
+            some = torch.from_numpy(images.read(evenly.tolist()))
+            set_whitening(self.network, self.normalize(some))
 
 
 def select_device(wanted: Device) -> torch.device:
@@ -81,7 +96,7 @@ def predict(
     with Progress(total=len(indices), desc=title, unit="picture") as progress:
         for start in range(0, len(indices), batch_size):
             batch = torch.from_numpy(images.read(indices[start : start + batch_size]))
-            logits.append(classifier(batch.to(device)).cpu())
+            logits.append(classifier.average(batch.to(device)).cpu())
             progress.update(len(batch))
     return torch.cat(logits).softmax(dim=1)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .params import Recipe
-from .shapes import lenet_sizes
+from .shapes import lenet_sizes, whitened_sizes
 
 
 def build_network(recipe: Recipe, image_size: int, classes: int, seed: int = 0) -> nn.Sequential:
@@ -16,7 +16,7 @@ def build_network(recipe: Recipe, image_size: int, classes: int, seed: int = 0) 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return lenet(recipe, image_size, classes)
+        return {"lenet": lenet, "whitened": whitened}[recipe.network](recipe, image_size, classes)
 
 
 def lenet(recipe: Recipe, image_size: int, classes: int) -> nn.Sequential:
@@ -38,11 +38,64 @@ def lenet(recipe: Recipe, image_size: int, classes: int) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
+def whitened(recipe: Recipe, image_size: int, classes: int) -> nn.Sequential:
+    """The network of arXiv:2404.00498: whitening, then groups of two convolutions that begin as the identity.
+
+    It takes any picture that is not smaller than what its poolings need.
+    """
+    whitened_sizes(image_size, recipe.channels, recipe.kernel_size)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["whiten"] = nn.Conv2d(3, 24, 2, bias=False).requires_grad_(False)  # 2 x (3 x 2 x 2) filters
+    layers["whiten_gelu"] = nn.GELU()
+    inputs = 24
+    for group, outputs in enumerate(recipe.channels, start=1):
+        for half in "ab":
+            convolution = nn.Conv2d(inputs, outputs, recipe.kernel_size, padding="same", bias=False)
+            nn.init.dirac_(convolution.weight[:inputs])
+            layers[f"conv{group}{half}"] = convolution
+            if half == "a":
+                layers[f"pool{group}"] = nn.MaxPool2d(2)
+            layers[f"norm{group}{half}"] = nn.BatchNorm2d(outputs)
+            layers[f"norm{group}{half}"].weight.requires_grad_(False)
+            layers[f"gelu{group}{half}"] = nn.GELU()
+            inputs = outputs
+    layers["pool"] = nn.AdaptiveMaxPool2d(1)
+    layers["flatten"] = nn.Flatten()
+    layers["output"] = ScaledLinear(inputs, classes)
+    return nn.Sequential(layers)
+
+
+class ScaledLinear(nn.Linear):
+    """A linear layer with small outputs but weights of a size that lets them learn as fast as the biases before it."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+        nn.init.normal_(self.weight, std=0.25)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * (4 / self.in_features)
+
+
+@torch.no_grad()
+def set_whitening(network: nn.Sequential, images: Tensor) -> None:
+    """Give the first layer filters whose outputs over these pictures, (N, 3, H, W), are uncorrelated and of variance 1.
+
+    They are the eigenvectors of the patches' covariance, each over the root of its eigenvalue; then their negatives.
+    """
+    weight = network.get_parameter("whiten.weight")
+    patches = nn.functional.unfold(images, weight.shape[2:]).transpose(1, 2).flatten(0, 1)  # (patches, 3 x 2 x 2)
+    variances, vectors = torch.linalg.eigh(patches.double().T.cov().cpu())
+    filters = (vectors / (variances + 5e-4).sqrt()).T.view(-1, *weight.shape[1:])
+    weight.copy_(torch.cat([filters, -filters]))
+
+
+@torch.inference_mode()
 def layer_table(network: nn.Sequential, image_size: int) -> str:
     """A line a layer: name, layer, output shape without N, number of parameters."""
     rows = [("input", "", f"3 x {image_size} x {image_size}", "")]
     total = 0
     picture = torch.zeros(1, 3, image_size, image_size)
+    network.eval()  # batch norm takes no notice of the picture
     for name, layer in network.named_children():
         picture = layer(picture)
         parameters = sum(tensor.numel() for tensor in layer.parameters())
@@ -58,7 +111,7 @@ def layer_table(network: nn.Sequential, image_size: int) -> str:
 
 
 class Normalize(nn.Module):
-    """Pixels 0..255 to (pixels / 255 - mean) / std: uint8 (N, 3, H, W) to float32 with channels last."""
+    """Pixels 0..255 to (pixels / 255 - mean) / std: uint8 or float32 (N, 3, H, W) to float32 with channels last."""
 
     scale: Tensor
     shift: Tensor
@@ -71,4 +124,4 @@ class Normalize(nn.Module):
         self.register_buffer("shift", shift.float().view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return images.to(torch.float32, memory_format=torch.channels_last).mul_(self.scale).add_(self.shift)
+        return images.to(torch.float32, memory_format=torch.channels_last) * self.scale + self.shift

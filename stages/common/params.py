@@ -13,12 +13,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .files import PARAMS
-from .shapes import lenet_sizes
+from .shapes import lenet_sizes, whitened_sizes
 from .stage import UserError
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Rate = Annotated[float, Field(gt=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 PerChannel = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
@@ -65,20 +67,76 @@ class Evaluate(Section):
 class Recipe(Section):
     """A network and how it is trained; stored whole in the model file."""
 
-    network: Literal["lenet"]
+    network: Literal["lenet", "whitened"]
     channels: Annotated[list[Count], Field(min_length=1)]
     kernel_size: Count
     hidden: list[Count]
     mean: PerChannel
-    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Rate], Field(min_length=3, max_length=3)]
+    crop_padding: Annotated[int, Field(ge=0)]
+    flip: Literal["none", "random", "alternate"]
+    train_sizes: Annotated[list[Count], Field(min_length=1)] | None
     epochs: Count
     batch_size: Count
-    optimizer: Literal["sgd", "adamw"]
-    learning_rate: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    micro_batch: Count | None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    optimizer: Literal["sgd", "adamw", "muon"]
+    learning_rate: Rate
+    momentum: Momentum
     nesterov: bool
     weight_decay: Annotated[float, Field(ge=0)]
-    schedule: Literal["constant", "one_cycle"]
+    sgd_learning_rate: Rate | None
+    sgd_momentum: Momentum | None
+    schedule: Literal["constant", "one_cycle", "linear"]
+    precision: Literal["float32", "bfloat16"]
+    test_time_averaging: Literal["none", "mirror", "mirror_shift"]
+
+    def check(self, image_size: int) -> None:
+        """Check that the choices go together, for pictures of this size.
+
+        Raises:
+            UserError: they do not.
+        """
+        if self.network == "lenet":
+            lenet_sizes(image_size, self.channels, self.kernel_size)
+        else:
+            for size in [image_size, *(self.train_sizes or [])]:
+                whitened_sizes(size, self.channels, self.kernel_size)
+        muon, smallest = self.optimizer == "muon", min(self.batch_size, self.micro_batch or self.batch_size)
+        for wrong, what in [
+            (
+                self.network == "whitened" and self.hidden,
+                f"hidden is {self.hidden}; the network 'whitened' has no linear layers but the last: make it []",
+            ),
+            (
+                self.network == "whitened" and smallest < 2,
+                "batch_size or micro_batch is 1; the network 'whitened' has batch norm, which needs 2 or more",
+            ),
+            (
+                self.network == "lenet" and self.train_sizes is not None,
+                f"train_sizes is {self.train_sizes}; the network 'lenet' takes one size of picture only: make it null",
+            ),
+            (
+                max(self.train_sizes or [0]) > image_size,
+                f"train_sizes is {self.train_sizes}; it must not go beyond download.image_size, {image_size}",
+            ),
+            (
+                self.crop_padding >= image_size,
+                f"crop_padding is {self.crop_padding}; it must be less than download.image_size, {image_size}",
+            ),
+            (
+                self.nesterov and (self.optimizer == "adamw" or self.momentum == 0),
+                f"nesterov is true with optimizer {self.optimizer} and momentum {self.momentum}; "
+                "it needs sgd or muon, and a momentum above 0",
+            ),
+            (
+                muon != (self.sgd_learning_rate is not None) or muon != (self.sgd_momentum is not None),
+                f"sgd_learning_rate is {self.sgd_learning_rate} and sgd_momentum {self.sgd_momentum} with optimizer "
+                f"{self.optimizer}; {'muon needs both' if muon else 'only muon has them: make them null'}",
+            ),
+        ]:
+            if wrong:
+                raise UserError(what)
 
 
 class Params(Section):
@@ -109,20 +167,14 @@ def check_together(params: Params) -> None:
     """Check what no key can tell alone.
 
     Raises:
-        UserError: the recipe is unknown; its network does not fit the pictures, or its optimizer its numbers; early
-            stopping has nothing to stop by; a folder has no source.
+        UserError: the recipe is unknown, or its choices do not go together; early stopping has nothing to stop by; a
+            folder has no source.
     """
     name, recipes = params.train.recipe, params.recipes
     if name not in recipes:
         raise UserError(f"{PARAMS}: train.recipe is {name!r}; {choose(name, list(recipes))}")
-    recipe = recipes[name]
-    if recipe.nesterov and (recipe.optimizer != "sgd" or recipe.momentum == 0):
-        raise UserError(
-            f"{PARAMS}: recipes.{name}.nesterov is true with optimizer {recipe.optimizer} and "
-            f"momentum {recipe.momentum}; it needs sgd and a momentum above 0"
-        )
     try:
-        lenet_sizes(params.download.image_size, recipe.channels, recipe.kernel_size)
+        recipes[name].check(params.download.image_size)
     except UserError as error:
         raise UserError(f"{PARAMS}: recipes.{name}: {error}") from None
     if params.train.early_stopping is not None and params.train.validation_fraction == 0:

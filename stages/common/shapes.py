@@ -29,3 +29,22 @@ def lenet_sizes(image_size: int, channels: list[int], kernel_size: int) -> list[
         sizes.append((convolved, pooled))
         size = pooled
     return sizes
+
+
+def whitened_sizes(image_size: int, channels: list[int], kernel_size: int) -> list[int]:
+    """Width in pixels after the whitening and after each group of a whitened network.
+
+    Raises:
+        UserError: nothing is left of the picture, or the filters have no centre.
+    """
+    if kernel_size % 2 == 0:
+        raise UserError(f"kernel_size is {kernel_size}; the network 'whitened' needs an odd one")
+    sizes = [output_size(image_size, 2)]
+    for _ in channels:
+        sizes.append(output_size(sizes[-1], 2, stride=2))
+    if sizes[-1] < 1:
+        raise UserError(
+            f"whitening and {len(channels)} poolings leave {', '.join(map(str, sizes))} of {image_size} pixels; "
+            f"choose fewer channels ({channels} makes {len(channels)} groups) or larger pictures"
+        )
+    return sizes
