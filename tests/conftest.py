@@ -1,6 +1,5 @@
 """Projects at three points of the pipeline. The first two stages run once; each test gets a copy of its own."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,8 +44,6 @@ def trained(trained_once: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
-    """A stage that is called in this process may set their number."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+def one_thread() -> None:
+    """In this process: the networks are too small for more. Before each test, since a stage may have changed it."""
+    torch.set_num_threads(1)
