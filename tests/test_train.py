@@ -104,7 +104,7 @@ def test_the_model_says_how_it_came_to_be(trained_once: Project) -> None:
 
 
 def test_the_threads_asked_for_are_used_and_recorded_and_give_the_same_bytes_again(prepared: Project) -> None:
-    prepared.change(train__threads=2, recipes__quick__epochs=1)
+    prepared.change(train__threads=2, recipes__quick__epochs=1, recipes__quick__batch_size=500)
     prepared.call("train")
     assert torch.get_num_threads() == 2
     assert described(prepared)["threads"] == 2
