@@ -24,9 +24,16 @@ STAGES = ROOT / "stages"
 def write_params(directory: Path, **changes: dict[str, Any]) -> None:
     """Write the project's params.yaml to ``directory``, with ``changes`` to its sections."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    for section, values in changes.items():
-        params[section] |= values
+    merge(params, changes)
     (directory / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True), encoding="utf-8")
+
+
+def merge(params: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            merge(params[key], value)
+        else:
+            params[key] = value
 
 
 def start(code: str, directory: Path, *arguments: str) -> "subprocess.Popen[str]":
