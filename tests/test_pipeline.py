@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from helpers import ROOT, merge, snapshot
-from test_graph import GRAPH, outputs
+from test_graph import GRAPH, outputs, paths
 
 BASE: dict[str, Any] = {
     "download": {"dataset": "digits", "source": None, "image_size": 32, "seed": 0},
@@ -232,6 +232,31 @@ def test_metrics_are_shown(clone: Clone) -> None:
     for path, entry in shown.items():
         assert entry["data"] == json.loads((clone.path / path).read_text(encoding="utf-8"))
     assert 50 < shown["reports/metrics.json"]["data"]["accuracy"] <= 100
+
+
+def test_exactly_the_declared_plots_are_shown(clone: Clone) -> None:
+    shown = json.loads(clone.dvc("plots", "show", "--json"))
+    assert "errors" not in shown
+    of_stages = paths([plot for stage in GRAPH["stages"].values() for plot in stage.get("plots", [])])
+    together = paths(GRAPH["plots"])
+    assert shown["data"].keys() == of_stages.keys() | together.keys()
+    for name, options in (of_stages | together).items():
+        (plot,) = shown["data"][name]
+        if name.endswith(".png"):
+            assert plot["type"] == "image"
+            assert Path(plot["url"]).read_bytes() == (clone.path / name).read_bytes()
+        else:
+            assert plot["type"] == "vega"
+            assert plot["content"]["title"]["text"] == options["title"]
+            assert plot["content"]["data"]["values"]
+
+
+def test_the_plots_are_a_page(clone: Clone) -> None:
+    assert clone.dvc("plots", "show").strip().endswith("dvc_plots/index.html")
+    html = (clone.path / "dvc_plots" / "index.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'<img src="([^"]+)"', html)
+    assert len(pictures) == len([path for path in OUTPUTS if path.endswith(".png")])
+    assert all((clone.path / "dvc_plots" / picture).is_file() for picture in pictures)
 
 
 def test_the_graph_is_shown(clone: Clone) -> None:
