@@ -107,7 +107,8 @@ class Training:
         self.schedule = build_schedule(self.recipe, self.optimizer, self.steps * self.recipe.epochs)
         self.belongs_to = {
             "recipe": self.recipe.model_dump_json(),
-            "params": options.model_dump_json(exclude={"checkpoint_minutes"}),
+            "seed": str(options.seed),
+            "validation": f"{options.validation_fraction}, stopping after {options.early_stopping}",
             "pictures": sha256(images_path("train")),
             "labels": sha256(labels_path("train")),
             "code": checksum_of_code(),
