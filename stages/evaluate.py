@@ -4,7 +4,7 @@ Reads models/classifier.safetensors, data/images (test pictures and labels), rep
 writes reports/metrics.json, class_accuracy.json and .csv, predictions.csv, five pictures, and all of it in report.html.
 The tutorial's network judges 10,000 pictures in half a second; importing the libraries and drawing take longer.
 
-metrics.json, all in percent but loss and n: accuracy and its 95 % interval (Wilson) from ci_low to ci_high; macro, the
+metrics.json, all in percent but loss and n: accuracy; its 95 % interval, ci_low to ci_high (Wilson); mean_class, the
 mean of the classes' accuracies; top_3, when there are more than 3 classes; ece, the expected calibration error; loss,
 the cross-entropy in nats; n, the number of test pictures. The names are short because each is a column of
 `dvc metrics show`.
@@ -116,9 +116,9 @@ def measure(probabilities: Array, labels: Array, matrix: Array, bins: pd.DataFra
         "accuracy": round(100 * correct / total, 2),
         "ci_low": round(low, 2),
         "ci_high": round(high, 2),
-        "macro": round(100 * float((matrix.diagonal() / matrix.sum(axis=1)).mean()), 2),
+        "mean_class": round(100 * float((matrix.diagonal() / matrix.sum(axis=1)).mean()), 2),
         "ece": round(100 * float(gaps), 2),
-        "loss": round(float(log_loss(labels, probabilities, labels=every)), 3),
+        "loss": round(float(log_loss(labels, probabilities, labels=every)), 4),
         "n": total,
     }
     if len(every) > 3:

@@ -22,12 +22,12 @@ PICTURES = {  # file in reports/: what it shows
     "history.png": "The course of training",
     "filters.png": "What the first layer looks for",
 }
-METRICS = {  # in metrics.json: what it is
-    "top_3": "% have the right class among the three likeliest",
-    "macro": "% is the mean of the classes' accuracies",
-    "loss": "nats is the cross-entropy",
-    "ece": "% is the expected calibration error: how far confidence and accuracy lie apart",
-    "n": "test pictures",
+METRICS = {  # in metrics.json: how it is said
+    "top_3": "Top-3 accuracy {:,} %",
+    "mean_class": "Mean class accuracy {:,} %",
+    "loss": "Cross-entropy {:,}",
+    "ece": "Expected calibration error {:,} %: how far confidence and accuracy lie apart",
+    "n": "{:,} test pictures",
 }
 TABLE = {"percent_low": "low", "percent_high": "high", "percent": "%", "most_mistaken_for": "most mistaken for"}
 LARGEST = 200_000  # bytes of a picture that is embedded as it is; six of them stay below 2 MB
@@ -35,17 +35,20 @@ WIDEST = 1400  # pixels of one that is not
 
 STYLE = """
 body { font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 60rem; margin: 0 auto;
-  padding: 1rem; }
+  padding: 1rem }
 h1 { font-size: 1.5rem; line-height: 1.25; overflow-wrap: anywhere } h2 { font-size: 1.2rem; margin-top: 2.5rem }
-.accuracy { font-size: 3rem; font-weight: 700; line-height: 1.1 } .accuracy + p { margin-top: 0 }
-ul { padding-left: 1.2rem } figure { margin: 1.5rem 0; break-inside: avoid } figcaption { color: #555 }
+.accuracy { font-size: 3rem; font-weight: 700; line-height: 1.1; margin: 0 } ul { padding-left: 1.2rem }
+figure { margin: 2rem 0; overflow-x: auto; break-inside: avoid } figcaption { color: #555 }
 img { max-width: 100%; height: auto }
+@media screen and (max-width: 40rem) { img { min-width: 34rem } }  /* or the text in it could not be read */
 .wide { overflow-x: auto } table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums }
 th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+tr { break-inside: avoid }
 th:first-child, td:first-child, th:last-child, td:last-child { text-align: left }
-.facts td { white-space: normal; overflow-wrap: anywhere } tr { break-inside: avoid }
+td:first-child, th:first-child { padding-left: 0 }
+.facts td:last-child { white-space: normal; overflow-wrap: anywhere }
 @media print { body { padding: 0; font-size: 10pt } table { font-size: 8pt } img { max-height: 22cm }
-  th, td { padding: 0.1rem 0.4rem } .wide { overflow: visible } h2 { break-after: avoid } }
+  .wide, figure { overflow: visible } h2 { break-after: avoid } }
 """
 
 
@@ -61,7 +64,7 @@ def report_html(
     figures = "".join(
         figure(reports / file, caption) for file, caption in PICTURES.items() if (reports / file).exists()
     )
-    items = "".join(f"<li>{metrics[key]:,} {what}</li>" for key, what in METRICS.items() if key in metrics)
+    items = "".join(f"<li>{text.format(metrics[key])}</li>" for key, text in METRICS.items() if key in metrics)
     classes = per_class.rename(columns=TABLE).to_html(index=False, border=0)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -81,7 +84,7 @@ def report_html(
 <h2>Where it comes from</h2>
 <div class="facts">{facts(description, dataset).to_html(header=False, index=False, border=0)}</div>
 </html>
-"""
+""".replace(" %", "&nbsp;%")
 
 
 def chance_sentence(metrics: dict[str, float], per_class: pd.DataFrame) -> str:
