@@ -89,7 +89,7 @@ def measure_classes(probabilities: Array, labels: Array, matrix: Array, classes:
 def wilson(correct: int, total: int) -> tuple[float, float]:
     """The 95 % interval of an accuracy, in percent."""
     interval = binomtest(correct, total).proportion_ci(method="wilson")
-    return 100 * interval.low, 100 * interval.high
+    return 100 * float(interval.low), 100 * float(interval.high)
 
 
 def calibrate(probabilities: Array, labels: Array) -> pd.DataFrame:

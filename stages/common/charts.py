@@ -49,7 +49,7 @@ def draw_class_accuracy(per_class: pd.DataFrame, subtitle: str) -> Figure:
         axes.set_yticks(range(len(rows)), rows["class"], fontsize=font)
         for position, (percent, high) in enumerate(zip(rows["percent"], rows["percent_high"], strict=True)):
             axes.text(high + 1.2, position, f"{percent:.1f}", va="center", fontsize=font)
-        axes.axvline(chance, color=ORANGE, linestyle="--", linewidth=1.5, label=f"chance, {chance:g} %")
+        axes.axvline(chance, color=ORANGE, linestyle="--", linewidth=1.5, label=f"chance, {chance:.3g} %")
         axes.set(xlim=(0, 112), ylim=(-0.7, len(rows) - 0.3), xticks=range(0, 101, 20))
         axes.set_xlabel("accuracy on test pictures, %, with 95 % interval")
         axes.grid(axis="y", visible=False)
@@ -62,7 +62,8 @@ def draw_class_accuracy(per_class: pd.DataFrame, subtitle: str) -> Figure:
 def draw_confusion(matrix: Array, classes: list[str], subtitle: str) -> Figure:
     """How many percent of each actual class (row) were taken for each class (column). matrix: counts."""
     percents = 100 * matrix / matrix.sum(axis=1, keepdims=True)
-    cell, font = (min(90, 640 // len(classes)), 12) if len(classes) <= MANY else (10, 6)  # pixels, points
+    cell = max(10, min(90, 640 // len(classes)))  # pixels
+    font = min(12, int(0.6 * cell))  # points
     side = cell * len(classes)
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure()

@@ -77,8 +77,10 @@ def picture_grid(
 def heading(figure: Figure, title: str, subtitle: str, left: float = 0.03) -> None:
     """Title and, smaller below it, the subtitle; ``left`` as a share of the figure's width."""
     height = figure.get_figheight() * DPI
-    figure.text(left, 1 - 14 / height, title, va="top", fontsize=17, fontweight="bold")
-    figure.text(left, 1 - 44 / height, subtitle, va="top", fontsize=12, color=GREY)
+    for text, below, size, weight, color in ((title, 14, 17, "bold", "black"), (subtitle, 44, 12, "normal", GREY)):
+        line = figure.text(left, 1 - below / height, text, va="top", fontsize=size, fontweight=weight, color=color)
+        line.set_parse_math(False)
+        shrink_to(line, (1 - 2 * left) * figure.get_figwidth() * DPI)
 
 
 def shrink_to(text: Text, width: float) -> None:
