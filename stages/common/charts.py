@@ -104,12 +104,13 @@ def draw_reliability(bins: pd.DataFrame, subtitle: str) -> Figure:
             100 * bins["confidence"][filled], accuracy, "o", color="black", markersize=5, label="mean confidence"
         )
         upper.plot([0, 100], [0, 100], "--", color=ORANGE, linewidth=2, label="perfectly calibrated")
-        upper.set(xlim=(0, 100), ylim=(0, 105), ylabel="accuracy, %")
+        upper.set(xlim=(0, 100), ylim=(0, 105), ylabel="accuracy, %", yticks=range(0, 101, 20))
         upper.legend(loc="upper left", framealpha=1)
         lower.bar(middle, bins["n"], 0.92 * width, color=GREY)
         for x, count in zip(middle, bins["n"], strict=True):
             lower.text(x, count, f"{count:,}", ha="center", va="bottom", fontsize=10)
-        lower.set(xlabel="confidence, %", ylabel="pictures", ylim=(0, 1.25 * bins["n"].max()), xticks=range(0, 101, 20))
+        lower.set(xlabel="confidence, %", ylabel="pictures", xticks=range(0, 101, 20), yticks=[])
+        lower.set_ylim(0, 1.25 * bins["n"].max())
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.75 / 7))
         heading(figure, "How Far to Trust Its Confidence", subtitle)
     return figure
