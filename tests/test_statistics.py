@@ -163,3 +163,21 @@ def test_interval_covers_the_true_difference_as_often_as_it_says() -> None:
     intervals = [compare.difference_interval(only_a, only_b, 300) for _, only_a, only_b, _ in drawn.tolist()]
     covered = np.mean([low <= 4.0 <= high for low, high in intervals])
     assert 0.935 < covered < 0.965
+
+
+def test_table_of_metrics_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from dvc.compare import show_metrics
+
+    metrics = {"accuracy": 99.99, "ci_low": 99.99, "ci_high": 99.99, "mean_class": 99.99, "ece": 99.99, "top_3": 99.99}
+    every = metrics | {"loss": 12.3456, "n": 100000}
+    probabilities, labels, matrix = made(10)
+    assert (
+        evaluate.measure(probabilities, labels, matrix, evaluate.calibrate(probabilities, labels)).keys()
+        == every.keys()
+    )
+
+    show_metrics({"workspace": {"data": {"reports/metrics.json": {"data": every}}}}, precision=5, round_digits=True)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and "12.3456" in lines[1]
+    assert max(map(len, lines)) <= 100
