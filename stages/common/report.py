@@ -47,7 +47,7 @@ tr { break-inside: avoid }
 th:first-child, td:first-child, th:last-child, td:last-child { text-align: left }
 td:first-child, th:first-child { padding-left: 0 }
 .facts td:last-child { white-space: normal; overflow-wrap: anywhere }
-@media print { body { padding: 0; font-size: 10pt } table { font-size: 8pt } img { max-width: 80%; max-height: 22cm }
+@media print { body { padding: 0; font-size: 10pt } table { font-size: 8pt } img { max-width: 68%; max-height: 22cm }
   .wide, figure { overflow: visible } h2 { break-after: avoid } }
 """
 
