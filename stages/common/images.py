@@ -54,7 +54,7 @@ class ImageFile:
     def read(self, indices: Sequence[int] | Array) -> Array:
         """Those pictures, (len(indices), 3, H, W)."""
         images = np.empty((len(indices), *self.shape[1:]), self.dtype)
-        stride = images[0].nbytes
+        stride = images.nbytes // max(1, len(images))
         for image, index in zip(images, indices, strict=True):
             self.file.seek(self.offset + int(index) * stride)
             self.file.readinto(image)
