@@ -136,7 +136,7 @@ def choices(field: FieldInfo) -> tuple[Any, ...]:
 def reads(stage: str) -> set[str]:
     """The parameters that a stage's code reads, as ``section.key``.
 
-    The script reads ``params.section.key`` itself, or hands a section to functions that say its type. The recipe in use
+    The script reads ``params.section.key`` itself, or hands a section to what says its type. The recipe in use
     is handed on whole, also inside of other objects, as ``something.recipe.key``. What common/params.py checks does not
     count.
     """
@@ -148,7 +148,12 @@ def reads(stage: str) -> set[str]:
     for file in files:
         for name, section in arguments(file):
             if section in handed or (section == RECIPE and with_recipe):
-                found |= {f"{section}.{parts[1]}" for parts in chains(file) if parts[0] == name and len(parts) > 1}
+                found |= {
+                    f"{section}.{after}"
+                    for parts in chains(file)  # as the argument, or kept as an attribute of the same name
+                    for before, after in itertools.pairwise(parts)
+                    if before == name
+                }
         if with_recipe:
             for parts in chains(file):
                 found |= {

@@ -311,7 +311,7 @@ def test_the_smallest_picture_that_the_network_takes_is_taken(project: Project) 
 @pytest.mark.parametrize("changes", [{"optimizer": "adamw"}, {"momentum": 0.0}])
 def test_nesterov_without_the_momentum_of_sgd(changes: dict[str, object], project: Project) -> None:
     project.change(**{f"recipes__quick__{key}": value for key, value in changes.items()})
-    assert "recipes.quick.nesterov is true" in error_of(project)
+    assert "recipes.quick: nesterov is true" in error_of(project)
 
 
 def test_a_folder_without_its_source(project: Project) -> None:

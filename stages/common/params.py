@@ -176,7 +176,7 @@ def check_together(params: Params) -> None:
     try:
         recipes[name].check(params.download.image_size)
     except UserError as error:
-        raise UserError(f"{PARAMS}: recipes.{name}.{error}") from None
+        raise UserError(f"{PARAMS}: recipes.{name}: {error}") from None
     if params.train.early_stopping is not None and params.train.validation_fraction == 0:
         raise UserError(
             f"{PARAMS}: train.early_stopping is {params.train.early_stopping} with validation_fraction 0; "
