@@ -37,7 +37,7 @@ def evaluated(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -
     project = trained_once.copy_to(tmp_path_factory.mktemp("evaluated"))
     for file in project.images.glob("train_*"):
         file.unlink()  # it is about the test pictures
-    with (project.path / "printed").open("w") as file, contextlib.redirect_stdout(file):
+    with (project.path / "printed").open("w") as printed, contextlib.redirect_stdout(printed):
         project.call("evaluate")
     return project
 
