@@ -1,5 +1,6 @@
 """What evaluation reports, against scikit-learn, formulas and the predictions themselves."""
 
+import contextlib
 import json
 import math
 from typing import Any
@@ -36,8 +37,8 @@ def evaluated(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -
     project = trained_once.copy_to(tmp_path_factory.mktemp("evaluated"))
     for file in project.images.glob("train_*"):
         file.unlink()  # it is about the test pictures
-    printed = project.succeeds("evaluate")
-    (project.path / "printed").write_text(printed)
+    with (project.path / "printed").open("w") as printed, contextlib.redirect_stdout(printed):
+        project.call("evaluate")
     return project
 
 

@@ -331,7 +331,7 @@ def test_every_stage_checks_the_whole_file_before_it_computes(stage: str, projec
 
 def test_the_process_ends_with_one_line_and_status_1(project: Project) -> None:
     project.change(recipes__quick__epochs="10")
-    assert "params.yaml: recipes.quick.epochs is '10'; it must be a valid integer" in project.fails("train")
+    assert "params.yaml: recipes.quick.epochs is '10'; it must be a valid integer" in project.fails("preview")
 
 
 def test_two_faults_are_two_lines_and_status_1(project: Project) -> None:

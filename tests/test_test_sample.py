@@ -13,6 +13,8 @@ from project import Project
 
 Pixels = np.ndarray[Any, Any]
 
+AREA = 16 * 32 * 5 * 5  # of a picture's colour: every other column, each pixel five wide and high and none smoothed
+
 
 def drawn(project: Project) -> Pixels:
     """The picture that the stage draws, uint8 (H, W, 3)."""
@@ -47,10 +49,11 @@ def test_all_right_is_green_only_and_all_wrong_red_only(right: bool, trained: Pr
 
 
 def paint(project: Project) -> list[str]:
-    """Make each test picture one colour of its own, and return the colours."""
+    """Make each test picture black with every other column in a colour of its own, and return the colours."""
     images = np.load(project.images / "test_images.npy")
     colors = [(200, 40 + index // 16, 10 * (index % 16)) for index in range(len(images))]
-    images[:] = np.array(colors, np.uint8)[:, :, None, None]
+    images[:] = 0
+    images[..., ::2] = np.array(colors, np.uint8)[:, :, None, None]
     np.save(project.images / "test_images.npy", images)
     return ["#" + bytes(color).hex() for color in colors]
 
@@ -68,7 +71,7 @@ def test_each_picture_has_the_colour_of_its_own_verdict_above_it(trained: Projec
     assert len({index % 2 for index in shown}) == 2
     for index in shown:
         rows, columns = (pixels == np.frombuffer(bytes.fromhex(colors[index][1:]), np.uint8)).all(axis=-1).nonzero()
-        assert len(rows) == 160 * 160  # each pixel of 32 x 32 five wide and high, none of them smoothed
+        assert len(rows) == AREA
         above = pixels[rows.min() - 26 : rows.min(), columns.min() : columns.max()]
         assert (count(above, GREEN) > 0) == (index % 2 == 0)
         assert (count(above, RED) > 0) == (index % 2 == 1)
@@ -102,4 +105,4 @@ def test_more_pictures_than_there_are_shows_all(trained: Project) -> None:
     described = trained.images / "dataset.json"
     described.write_text(described.read_text().replace('"test": 359', '"test": 3'))
     pixels = drawn(trained)
-    assert all(count(pixels, color) == 160 * 160 for color in colors)
+    assert all(count(pixels, color) == AREA for color in colors)
