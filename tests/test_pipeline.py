@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from helpers import ROOT, merge, snapshot
+from helpers import ROOT, merge, snapshot, wait_until
 from test_graph import GRAPH, outputs, paths
 
 BASE: dict[str, Any] = {
@@ -35,12 +36,14 @@ class Clone:
     environment: dict[str, str]
     ran: list[str]
     printed: str
+    errors: str = ""
 
     def call(self, *command: str, status: int | None = 0) -> str:
         """What a command prints; ``status`` None for any but 0."""
         done = subprocess.run(
             command, cwd=self.path, env=self.environment, capture_output=True, encoding="utf-8", check=False
         )
+        self.errors = done.stderr
         assert done.returncode == status if status is not None else done.returncode, done.stdout + done.stderr
         return done.stdout if status == 0 else done.stdout + done.stderr
 
@@ -269,3 +272,32 @@ def test_the_graph_is_shown(clone: Clone) -> None:
         ("train", "test-sample"),
         ("train", "evaluate"),
     }
+
+
+def test_52_a_kill_in_mid_training_leaves_nothing_to_repair(base: Clone) -> None:
+    slow: dict[str, dict[str, Any]] = {
+        "train": {"seed": 7, "checkpoint_minutes": 1e-6},
+        "recipes": {"quick": {"epochs": 12}},
+    }
+    base.set(**slow)
+    assert "train" in base.repro()
+    undisturbed = base.outputs()
+    base.set()
+    base.repro()
+
+    base.set(**slow)
+    shutil.rmtree(base.path / ".dvc" / "cache" / "runs")  # or DVC would restore what the first run made
+    state = base.path / "models" / "resume.state"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "train"], cwd=base.path, env=base.environment, start_new_session=True
+    )
+    wait_until(lambda: state.exists() or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (base.path / "models" / "classifier.safetensors").exists()
+
+    assert "train" in base.repro()
+    assert "carrying on after epoch" in base.errors
+    same = [path for path in undisturbed if not path.startswith("reports/timing.csv")]
+    assert {path: base.outputs()[path] for path in same} == {path: undisturbed[path] for path in same}
+    assert not state.exists()
