@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import train
+from common import classifier
 from common.images import load_images
 from common.params import load_params
 from project import Project
@@ -34,10 +35,10 @@ def test_without_a_fraction_every_picture_is_trained_on(prepared: Project) -> No
 def test_what_validation_reports_is_right(prepared: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against probabilities and labels that were seen on the way."""
     seen: list[tuple[Tensor, list[int]]] = []
-    predict = train.predict
+    predict = classifier.predict
 
-    def watched(classifier: object, images: object, indices: np.ndarray, *rest: object) -> Tensor:  # type: ignore[type-arg]
-        probabilities: Tensor = predict(classifier, images, indices, *rest)  # type: ignore[arg-type]
+    def watched(model: object, images: object, indices: np.ndarray, *rest: object) -> Tensor:
+        probabilities: Tensor = predict(model, images, indices, *rest)  # type: ignore[arg-type]
         seen.append((probabilities, indices.tolist()))
         return probabilities
 
