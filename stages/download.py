@@ -23,7 +23,17 @@ from PIL import Image
 from common.archives import Tree, open_tree
 from common.fetch import fetch
 from common.files import ARCHIVES, IMAGES, replacing, sha256, write_json
-from common.images import Array, Dataset, Split, dataset_path, decode_picture, images_path, labels_path, to_array
+from common.images import (
+    Array,
+    Dataset,
+    Split,
+    dataset_path,
+    decode_picture,
+    images_path,
+    labels_path,
+    split_by_class,
+    to_array,
+)
 from common.params import Download, load_params
 from common.progress import Progress
 from common.stage import UserError, run
@@ -156,7 +166,7 @@ def digits(download: Download) -> Source:
     bundle = load_digits()
     classes = [str(name) for name in bundle.target_names]
     grey = (bundle.images * 255 / 16).round().astype(np.uint8)
-    members = split_by_class(bundle.target, classes, download)
+    members = train_and_test(bundle.target, classes, download)
 
     def decode(split: Split, batch: slice) -> Array:
         images = [Image.fromarray(grey[index]).convert("RGB") for index in members[split][batch]]
@@ -223,7 +233,7 @@ def sort_pictures(names: list[str], path: Path, download: Download) -> dict[Spli
             f"{path}: has {len(classes)} classes {classes}; it needs a folder of pictures for each of 2 or more"
         )
     if not has_splits:
-        members = split_by_class(np.array([classes.index(part[-2]) for part in parts]), classes, download)
+        members = train_and_test(np.array([classes.index(part[-2]) for part in parts]), classes, download)
         return {split: [(parts[index][-2], names[index]) for index in indices] for split, indices in members.items()}
     pictures: dict[Split, list[tuple[str, str]]] = {"train": [], "test": []}
     for name, part in zip(names, parts, strict=True):
@@ -237,21 +247,10 @@ def sort_pictures(names: list[str], path: Path, download: Download) -> dict[Spli
     return pictures
 
 
-def split_by_class(labels: Array, classes: list[str], download: Download) -> dict[Split, Array]:
-    """Indices of the pictures of each split, ascending: ``test_fraction`` of each class, at least one picture, to test.
-
-    Raises:
-        UserError: a class has a single picture.
-    """
-    test = []
-    for label, name in enumerate(classes):
-        members = np.flatnonzero(labels == label)
-        if len(members) < 2:
-            raise UserError(f"class {name} has {len(members)} picture; it needs 2, one to train and one to test")
-        count = min(max(1, round(download.test_fraction * len(members))), len(members) - 1)
-        test.append(np.random.default_rng((download.seed, label)).permutation(members)[:count])
-    chosen = np.sort(np.concatenate(test))
-    return {"train": np.setdiff1d(np.arange(len(labels)), chosen), "test": chosen}
+def train_and_test(labels: Array, classes: list[str], download: Download) -> dict[Split, Array]:
+    """Indices of the pictures of each split."""
+    train, test = split_by_class(labels, classes, download.test_fraction, download.seed)
+    return {"train": train, "test": test}
 
 
 def published_archive(published: Published, download: Download) -> Path:

@@ -4,47 +4,66 @@ Reads data/images (training pictures and labels), params train and the recipe it
 models/classifier.safetensors, reports/history.csv and .png, and reports/timing.csv. The test set is never opened.
 
 The pictures stay uint8 and are normalised a batch at a time on the device that trains: no worker processes, no
-per-picture Python. The order of the pictures in an epoch comes from the seed and the epoch alone.
+per-picture Python. The order of the pictures in an epoch comes from the seed and the epoch alone, so any step can be
+reached again: a run that was killed carries on from models/resume.state and ends in the same bytes.
 """
 
+import hashlib
 import math
+import signal
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import matplotlib
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, nll_loss
 
 from common.augment import Augmentation, draw_augmentation, generator
-from common.classifier import Classifier, Description, save_classifier, select_device
-from common.figures import BLUE, STYLE, heading, save_figure
-from common.files import REPORTS, write_text
-from common.images import ImageFile, LabelledImages, load_images
+from common.classifier import Classifier, Description, predict, save_classifier, select_device
+from common.figures import BLUE, ORANGE, STYLE, heading, save_figure
+from common.files import REPORTS, remove, sha256, write_text
+from common.images import ImageFile, LabelledImages, images_path, labels_path, load_images, split_by_class
 from common.network import layer_table
-from common.params import load_params
+from common.params import Train, load_params
 from common.progress import Progress
 from common.recipe import build_optimizer, build_schedule, split_evenly
+from common.resume import STATE, load_state, save_state
 from common.stage import UserError, run
 
+Row = dict[str, float]
+SMALLEST = torch.finfo(torch.float32).tiny  # so that the logarithm of a probability is finite
 
-@dataclass(frozen=True)
-class Epoch:
-    """A row of history.csv."""
 
-    epoch: int
-    learning_rate: float  # of the last step
-    train_loss: float  # cross-entropy, mean over the pictures as they were trained on
-    train_accuracy: float  # percent, likewise
+@dataclass
+class Stop:
+    """Set by SIGINT and SIGTERM, looked at after each step."""
+
+    signal: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+
+
+@dataclass
+class Best:
+    """The weights of the epoch with the lowest validation loss."""
+
+    epoch: int = 0
+    loss: float = math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
 
 def main() -> None:
     params = load_params()
-    name, seed = params.train.recipe, params.train.seed
+    name = params.train.recipe
     device = select_device(params.train.device)
     if params.train.threads is not None:
         torch.set_num_threads(params.train.threads)
@@ -56,48 +75,180 @@ def main() -> None:
         image_size=train.dataset.image_size,
         recipe_name=name,
         recipe=params.recipes[name],
-        seed=seed,
+        seed=params.train.seed,
         threads=torch.get_num_threads(),
-        torch=torch.__version__,
+        torch=str(torch.__version__),
     )
     classifier = Classifier(description)
-    classifier.prepare(train.images)
     print(layer_table(classifier.network, description.image_size), flush=True)
 
-    history = fit(classifier.to(device), train, device)
+    training = Training(classifier, train, params.train, device)
+    training.resume()
+    training.fit()
 
     save_classifier(classifier)
-    save_figure(draw_history(history, description.title), REPORTS / "history.png")
+    save_figure(draw_history(training.history, description.title), REPORTS / "history.png")
+    remove(STATE)
 
 
-def fit(classifier: Classifier, train: LabelledImages, device: torch.device) -> list[Epoch]:
-    """Train a classifier that is on ``device``; write the CSVs after each epoch.
+class Training:
+    """A training between two steps: all that a later step depends on, and what to do with it."""
 
-    Raises:
-        UserError: the loss is not finite.
-    """
-    recipe, seed = classifier.description.recipe, classifier.description.seed
-    read = reader(train.images, device)
-    labels = torch.from_numpy(train.labels).to(device)
-    steps = math.ceil(len(labels) / recipe.batch_size)
-    optimizer = build_optimizer(recipe, classifier.network)
-    schedule = build_schedule(recipe, optimizer, steps * recipe.epochs)
-    history: list[Epoch] = []
-    timing: list[dict[str, float]] = []
-    for epoch in range(1, recipe.epochs + 1):
-        started = time.perf_counter()
-        order = torch.randperm(len(labels), generator=generator(seed, epoch))
-        augment = draw_augmentation(recipe, len(labels), seed, epoch)
-        with Progress(total=steps, desc=f"Epoch {epoch} of {recipe.epochs}", unit="batch") as progress:
-            history.append(train_epoch(classifier, optimizer, schedule, read, augment, labels, order, epoch, progress))
-        seconds = time.perf_counter() - started
-        timing.append({"epoch": epoch, "seconds": seconds, "images_per_second": len(labels) / seconds})
-        write_csv(REPORTS / "history.csv", [asdict(row) for row in history])
-        write_csv(REPORTS / "timing.csv", timing)
-        print(
-            f"epoch {epoch}: loss {history[-1].train_loss:.4f}, accuracy {history[-1].train_accuracy:.2f} %", flush=True
-        )
-    return history
+    def __init__(self, classifier: Classifier, train: LabelledImages, options: Train, device: torch.device) -> None:
+        self.classifier, self.options, self.device = classifier, options, device
+        self.recipe = classifier.description.recipe
+        self.images, self.labels = train.images, torch.from_numpy(train.labels)
+        self.members, self.validation = set_apart(train, options)
+        classifier.prepare(train.images, self.members)
+        classifier.to(device)
+        self.read = reader(train.images, device)
+        self.steps = len(split_evenly(self.members, self.recipe.batch_size))  # in an epoch
+        self.optimizer = build_optimizer(self.recipe, classifier.network)
+        self.schedule = build_schedule(self.recipe, self.optimizer, self.steps * self.recipe.epochs)
+        self.belongs_to = {
+            "recipe": self.recipe.model_dump_json(),
+            "seed": str(options.seed),
+            "validation": f"{options.validation_fraction}, stopping after {options.early_stopping}",
+            "pictures": sha256(images_path("train")),
+            "labels": sha256(labels_path("train")),
+            "code": checksum_of_code(),
+            "torch": str(torch.__version__),
+            "device": f"{device}, {torch.get_num_threads()} threads",
+        }
+        self.history: list[Row] = []
+        self.timing: list[Row] = []
+        self.best = Best()
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        self.step, self.rate, self.seconds = 0, 0.0, 0.0
+        self.losses = torch.zeros(self.steps, device=self.device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def save(self) -> None:
+        state = {
+            name: getattr(self, name) for name in ("history", "timing", "step", "rate", "seconds", "losses", "correct")
+        }
+        state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "schedule")}
+        save_state(state | {"network": self.classifier.network.state_dict(), "best": vars(self.best)}, self.belongs_to)
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Go to where an earlier run of the same training was killed, if there is one."""
+        state = load_state(self.belongs_to)
+        if state is not None:
+            self.classifier.network.load_state_dict(state.pop("network"))
+            self.optimizer.load_state_dict(state.pop("optimizer"))
+            self.schedule.load_state_dict(state.pop("schedule"))
+            self.best = Best(**state.pop("best"))
+            self.losses.copy_(state.pop("losses"))
+            self.correct.copy_(state.pop("correct"))
+            vars(self).update(state)
+            print(f"carrying on after epoch {len(self.history)}, step {self.step}", file=sys.stderr)
+        self.saved = time.monotonic()
+
+    def fit(self) -> None:
+        """Train to the end, writing the CSVs after each epoch; on SIGINT or SIGTERM save the state and exit.
+
+        Raises:
+            UserError: the loss is not finite.
+        """
+        stop = Stop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        while not self.finished():
+            self.train_epoch(stop)
+            self.finish_epoch()
+            self.save()
+        if self.best.epoch:
+            self.classifier.network.load_state_dict(self.best.weights)
+
+    def finished(self) -> bool:
+        patience = self.options.early_stopping
+        epochs = len(self.history)
+        return epochs == self.recipe.epochs or (patience is not None and epochs - self.best.epoch >= patience)
+
+    def train_epoch(self, stop: Stop) -> None:
+        self.classifier.train()
+        epoch = len(self.history) + 1
+        order = self.members[epoch_order(len(self.members), self.options.seed, epoch)]
+        augment = draw_augmentation(self.recipe, len(self.labels), self.options.seed, epoch)
+        began = time.perf_counter() - self.seconds
+        description = f"Epoch {epoch} of {self.recipe.epochs}"
+        with Progress(total=self.steps, initial=self.step, desc=description, unit="batch") as progress:
+            for batch in split_evenly(order, self.recipe.batch_size)[self.step :]:
+                self.train_step(batch, augment, epoch)
+                self.seconds = time.perf_counter() - began
+                progress.update()
+                if self.step % 100 == 0 and self.device.type == "cpu":  # a GPU would have to be waited for
+                    progress.set_postfix_str(f"loss {self.losses[: self.step].mean():.3f}", refresh=False)
+                if stop.signal is not None:
+                    self.save()
+                    sys.exit(128 + stop.signal)
+                if time.monotonic() - self.saved > 60 * self.options.checkpoint_minutes:
+                    self.save()
+
+    def train_step(self, batch: Tensor, augment: Augmentation, epoch: int) -> None:
+        """One step on the pictures with these indices, int64 (n,); their gradients add up a piece at a time."""
+        self.optimizer.zero_grad()
+        loss = torch.zeros((), device=self.device)
+        for piece in split_evenly(batch, self.recipe.micro_batch):
+            labels = self.labels[piece].to(self.device)
+            logits = self.classifier(augment(self.read(piece), piece))
+            part = cross_entropy(logits, labels, reduction="sum", label_smoothing=self.recipe.label_smoothing)
+            part = part / len(batch)
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
+            self.correct += (logits.detach().argmax(dim=1) == labels).sum()
+        self.rate = float(self.schedule.get_last_lr()[0])
+        if self.device.type == "cpu":
+            check_finite(loss, epoch, self.step + 1, self.rate)
+        self.optimizer.step()
+        self.schedule.step()
+        self.losses[self.step] = loss
+        self.step += 1
+
+    def finish_epoch(self) -> None:
+        """Write the epoch down, and keep its weights if they are the best so far."""
+        epoch, count = len(self.history) + 1, len(self.members)
+        losses = self.losses.cpu().double()
+        for step in (~losses.isfinite()).nonzero()[:1]:  # on a GPU, where no step is waited for
+            check_finite(losses[step], epoch, int(step) + 1, self.rate)
+        sizes = torch.tensor([len(batch) for batch in split_evenly(self.members, self.recipe.batch_size)])
+        row = {
+            "epoch": epoch,
+            "learning_rate": self.rate,
+            "train_loss": float((losses * sizes).sum()) / count,
+            "train_accuracy": 100 * int(self.correct) / count,
+        }
+        if len(self.validation):
+            row |= self.validate()
+            if row["validation_loss"] < self.best.loss and self.options.early_stopping is not None:
+                weights = {name: tensor.clone() for name, tensor in self.classifier.network.state_dict().items()}
+                self.best = Best(epoch, row["validation_loss"], weights)
+        self.history.append(row)
+        self.timing.append({"epoch": epoch, "seconds": self.seconds, "images_per_second": count / self.seconds})
+        write_csv(REPORTS / "history.csv", self.history)
+        write_csv(REPORTS / "timing.csv", self.timing)
+        numbers = ", ".join(f"{column.replace('_', ' ')} {value:.4g}" for column, value in list(row.items())[2:])
+        print(f"epoch {epoch}: {numbers}", flush=True)
+        self.start_epoch()
+
+    def validate(self) -> Row:
+        labels = self.labels[self.validation]
+        probabilities = predict(self.classifier, self.images, self.validation.numpy(), 500, "Validate")
+        return {
+            "validation_loss": float(nll_loss(probabilities.clamp_min(SMALLEST).log(), labels)),
+            "validation_accuracy": 100 * int((probabilities.argmax(dim=1) == labels).sum()) / len(labels),
+        }
+
+
+def set_apart(train: LabelledImages, options: Train) -> tuple[Tensor, Tensor]:
+    """Indices, int64, of the pictures to train on and of those to validate on; of the same seed, the same ones."""
+    if options.validation_fraction == 0:
+        return torch.arange(len(train.labels)), torch.arange(0)
+    split = split_by_class(train.labels, train.dataset.classes, options.validation_fraction, options.seed)
+    return torch.from_numpy(split[0]), torch.from_numpy(split[1])
 
 
 def reader(images: ImageFile, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -111,66 +262,51 @@ def reader(images: ImageFile, device: torch.device) -> Callable[[Tensor], Tensor
     return lambda indices: torch.from_numpy(images.read(indices.tolist())).to(device)
 
 
-def train_epoch(
-    classifier: Classifier,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    read: Callable[[Tensor], Tensor],
-    augment: Augmentation,
-    labels: Tensor,
-    order: Tensor,
-    epoch: int,
-    progress: Progress,
-) -> Epoch:
-    classifier.train()
-    recipe = classifier.description.recipe
-    rate, loss_sum, seen = math.nan, 0.0, 0
-    correct = torch.zeros((), dtype=torch.int64, device=labels.device)
-    for step, batch in enumerate(split_evenly(order, recipe.batch_size), start=1):
-        optimizer.zero_grad()
-        loss = torch.zeros((), device=labels.device)
-        for piece in split_evenly(batch, recipe.micro_batch):
-            logits = classifier(augment(read(piece), piece))
-            wanted = labels[piece]
-            part = cross_entropy(logits, wanted, reduction="sum", label_smoothing=recipe.label_smoothing) / len(batch)
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += part.detach()
-            correct += (logits.argmax(dim=1) == wanted).sum()
-        rate = float(schedule.get_last_lr()[0])
-        value = loss.item()
-        if not math.isfinite(value):
-            raise UserError(
-                f"the loss is {value} at epoch {epoch}, step {step}, learning rate {rate:g}; "
-                "choose a lower learning_rate"
-            )
-        optimizer.step()
-        schedule.step()
-        loss_sum += value * len(batch)
-        seen += len(batch)
-        progress.update()
-        if step % 100 == 0:
-            progress.set_postfix_str(f"loss {loss_sum / seen:.3f}", refresh=False)
-    return Epoch(epoch, rate, loss_sum / seen, 100 * int(correct) / seen)
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """A permutation, int64 (count,): of each epoch another, and known without those before it."""
+    return torch.randperm(count, generator=generator(seed, epoch))
 
 
-def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
+def check_finite(loss: Tensor, epoch: int, step: int, rate: float) -> None:
+    if not math.isfinite(loss.item()):
+        raise UserError(
+            f"the loss is {loss.item()} at epoch {epoch}, step {step}, learning rate {rate:g}; "
+            "choose a lower learning_rate"
+        )
+
+
+def checksum_of_code() -> str:
+    """SHA-256 of this script and every local module it has imported."""
+    folder = Path(__file__).parent
+    modules: set[Any] = {getattr(module, "__file__", None) for module in sys.modules.values()}
+    files = sorted(Path(file) for file in modules if file and Path(file).is_relative_to(folder))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def write_csv(path: Path, rows: list[Row]) -> None:
     lines = [",".join(rows[0]), *(",".join(f"{value:.6g}" for value in row.values()) for row in rows)]
     write_text(path, "\n".join(lines) + "\n")
 
 
-def draw_history(history: list[Epoch], subtitle: str) -> Figure:
-    """Loss, accuracy and learning rate, a point an epoch."""
-    panels = [("loss", "train_loss"), ("accuracy, %", "train_accuracy"), ("learning rate", "learning_rate")]
-    epochs = [row.epoch for row in history]
+def draw_history(history: list[Row], subtitle: str) -> Figure:
+    """Loss, accuracy and learning rate, a point an epoch; of the training and, if any, the validation pictures."""
+    epochs = [row["epoch"] for row in history]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.2))
-        all_axes = figure.subplots(1, len(panels))
-        for axes, (label, column) in zip(all_axes, panels, strict=True):
-            axes.plot(epochs, [getattr(row, column) for row in history], "o-", color=BLUE)
-            axes.set(xlabel="epoch", title=label)
-            if column == "learning_rate":
-                axes.set_ylim(0, None)
+        panels = {
+            "loss": ["train_loss", "validation_loss"],
+            "accuracy, %": ["train_accuracy", "validation_accuracy"],
+            "learning rate": ["learning_rate"],
+        }
+        for axes, (title, columns) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+            there = [column for column in columns if column in history[0]]
+            for column, color in zip(there, (BLUE, ORANGE), strict=False):
+                axes.plot(epochs, [row[column] for row in history], "o-", color=color, label=column.split("_")[0])
+            axes.set(xlabel="epoch", title=title)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if len(there) > 1:
+                axes.legend()
+        axes.set_ylim(0, None)  # a constant learning rate is a level line, not noise
         figure.tight_layout(rect=(0, 0, 1, 0.82))
         heading(figure, "Training", subtitle)
     return figure

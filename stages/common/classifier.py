@@ -62,10 +62,11 @@ class Classifier(nn.Module):
         seen = views(images, self.description.recipe.test_time_averaging)
         return torch.stack([self(view) for view in seen]).mean(dim=0)
 
-    def prepare(self, images: ImageFile) -> None:
+    def prepare(self, images: ImageFile, indices: Tensor) -> None:
         """Before the first step of training: compute from training pictures what is computed instead of learnt."""
         if self.description.recipe.network == "whitened":
-            some = torch.from_numpy(images.read(range(min(len(images), 5000))))
+            evenly = indices[:: max(1, len(indices) // 5000)]
+            some = torch.from_numpy(images.read(evenly.tolist()))
             set_whitening(self.network, self.normalize(some))
 
 
@@ -85,12 +86,14 @@ def select_device(wanted: Device) -> torch.device:
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, images: ImageFile, indices: Sequence[int] | Array, batch_size: int) -> Tensor:
+def predict(
+    classifier: Classifier, images: ImageFile, indices: Sequence[int] | Array, batch_size: int, title: str = "Predict"
+) -> Tensor:
     """Probabilities of the classes for those pictures: float32 (len(indices), classes), on the CPU."""
     classifier.eval()
     device = next(classifier.parameters()).device
     logits = []
-    with Progress(total=len(indices), desc="Predict", unit="picture") as progress:
+    with Progress(total=len(indices), desc=title, unit="picture") as progress:
         for start in range(0, len(indices), batch_size):
             batch = torch.from_numpy(images.read(indices[start : start + batch_size]))
             logits.append(classifier.average(batch.to(device)).cpu())

@@ -30,6 +30,7 @@ STYLE: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#E0E0E0",
+    "text.parse_math": False,  # a class may be called $5
 }
 
 
@@ -41,14 +42,17 @@ class Caption:
     color: str = "black"
 
 
-def picture_grid(images: Array, captions: Sequence[Caption], title: str, subtitle: str) -> Figure:
-    """Draw uint8 pictures, (N, 3, H, W), five to a row, each under its caption.
+def picture_grid(
+    images: Array, captions: Sequence[Caption], title: str, subtitle: str, columns: int = COLUMNS, cell: int = CELL
+) -> Figure:
+    """Draw uint8 pictures, (N, 3, H, W), so many to a row, each under its caption.
 
     A pixel of a picture becomes a whole number of the figure's pixels, so that none is smoothed or uneven.
     """
-    side = images.shape[-1] * max(1, round(CELL / images.shape[-1]))
-    gap, above, header = 24, 34, 84
-    columns = min(COLUMNS, len(images))
+    side = images.shape[-1] * max(1, round(cell / images.shape[-1]))
+    lines = max((caption.text.count("\n") + 1 for caption in captions), default=1)
+    gap, above, header = 24, 14 + 20 * lines, 84
+    columns = max(1, min(columns, len(images)))
     rows = -(-len(images) // columns)
     width = max(columns * (side + gap) + gap, 640)
     height = header + rows * (side + above) + gap
@@ -65,6 +69,7 @@ def picture_grid(images: Array, captions: Sequence[Caption], title: str, subtitl
             (x + side / 2) / width, (y + side + 6) / height, caption.text, ha="center", va="bottom", fontsize=12
         )
         text.set_color(caption.color)
+        text.set_parse_math(False)
         shrink_to(text, side + gap - 8)
     return figure
 
@@ -72,8 +77,10 @@ def picture_grid(images: Array, captions: Sequence[Caption], title: str, subtitl
 def heading(figure: Figure, title: str, subtitle: str, left: float = 0.03) -> None:
     """Title and, smaller below it, the subtitle; ``left`` as a share of the figure's width."""
     height = figure.get_figheight() * DPI
-    figure.text(left, 1 - 14 / height, title, va="top", fontsize=17, fontweight="bold")
-    figure.text(left, 1 - 44 / height, subtitle, va="top", fontsize=12, color=GREY)
+    for text, below, size, weight, color in ((title, 14, 17, "bold", "black"), (subtitle, 44, 12, "normal", GREY)):
+        line = figure.text(left, 1 - below / height, text, va="top", fontsize=size, fontweight=weight, color=color)
+        line.set_parse_math(False)
+        shrink_to(line, (1 - 2 * left) * figure.get_figwidth() * DPI)
 
 
 def shrink_to(text: Text, width: float) -> None:

@@ -31,8 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         for file in [part, *part.rglob("*")] if part.is_dir() else [part]:
             flush_to_disk(file)
-        if path.is_dir():
-            remove(path)
+        if path.is_dir() or part.is_dir():
+            remove(path)  # a rename puts a directory in the place of nothing else
         part.replace(path)
         flush_to_disk(path.parent)
     finally:

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from .files import IMAGES
-from .params import Section
+from .params import Count, Section
 from .stage import UserError
 
 Split = Literal["train", "test"]
@@ -26,7 +26,7 @@ class Dataset(Section):
     name: str
     classes: list[str]  # in label order
     image_size: int  # pixels
-    counts: dict[Split, int]
+    counts: dict[Split, Count]
     source: str
     sha256: str | None  # of the source, when it is a file
 
@@ -38,11 +38,13 @@ class ImageFile:
     mapped pages waits for a page fault a picture, which took up to 70 times as long as reading.
 
     Raises:
-        FileNotFoundError, ValueError, EOFError: the file is missing or damaged.
+        FileNotFoundError, ValueError: the file is missing or damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks header and length
+        mapped = np.lib.format.open_memmap(path, "r")  # checks header and length
+        if not mapped.flags.c_contiguous:
+            raise ValueError(f"{path.name} is in Fortran's order")
         self.shape, self.dtype, self.offset = mapped.shape, mapped.dtype, mapped.offset
         self.file = path.open("rb", buffering=0)
 
@@ -52,7 +54,7 @@ class ImageFile:
     def read(self, indices: Sequence[int] | Array) -> Array:
         """Those pictures, (len(indices), 3, H, W)."""
         images = np.empty((len(indices), *self.shape[1:]), self.dtype)
-        stride = images[0].nbytes
+        stride = images.nbytes // max(1, len(images))
         for image, index in zip(images, indices, strict=True):
             self.file.seek(self.offset + int(index) * stride)
             self.file.readinto(image)
@@ -89,13 +91,13 @@ def load_images(split: Split) -> LabelledImages:
     try:
         dataset = Dataset.model_validate_json(dataset_path().read_bytes())
         images = ImageFile(images_path(split))
-        labels = np.load(labels_path(split), allow_pickle=False)
+        labels = np.array(np.lib.format.open_memmap(labels_path(split), "r"))
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: no such file; run the download stage first") from None
-    except (ValidationError, ValueError, EOFError) as error:
+    except (ValidationError, ValueError) as error:
         raise UserError(f"{IMAGES}: damaged ({str(error).splitlines()[0]}); run the download stage again") from None
     size = dataset.image_size
-    expected = (dataset.counts[split], 3, size, size)
+    expected = (dataset.counts.get(split, 0), 3, size, size)
     if images.shape != expected or images.dtype != np.uint8 or labels.shape != expected[:1] or labels.dtype != np.int64:
         raise UserError(
             f"{IMAGES}: {split} holds {images.dtype} {images.shape} with labels {labels.dtype} {labels.shape}, "
@@ -107,6 +109,23 @@ def load_images(split: Split) -> LabelledImages:
             "run the download stage again"
         )
     return LabelledImages(dataset, images, labels)
+
+
+def split_by_class(labels: Array, classes: list[str], fraction: float, seed: int) -> tuple[Array, Array]:
+    """Indices of the pictures that stay and of those set apart, ascending: ``fraction`` of each class, at least one.
+
+    Raises:
+        UserError: a class has a single picture.
+    """
+    apart = []
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise UserError(f"class {name} has {len(members)} picture; it needs 2, so that one can be set apart")
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        apart.append(np.random.default_rng((seed, label)).permutation(members)[:count])
+    chosen = np.sort(np.concatenate(apart))
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
 
 
 def decode_picture(content: bytes, size: int) -> Array:

@@ -49,6 +49,9 @@ class Train(Section):
     seed: Seed
     device: Device
     threads: Count | None
+    checkpoint_minutes: Annotated[float, Field(gt=0)]
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    early_stopping: Count | None
 
 
 class TestSample(Section):
@@ -164,7 +167,8 @@ def check_together(params: Params) -> None:
     """Check what no key can tell alone.
 
     Raises:
-        UserError: the recipe is unknown, or its choices do not go together; a folder without its source.
+        UserError: the recipe is unknown, or its choices do not go together; early stopping has nothing to stop by; a
+            folder has no source.
     """
     name, recipes = params.train.recipe, params.recipes
     if name not in recipes:
@@ -172,7 +176,12 @@ def check_together(params: Params) -> None:
     try:
         recipes[name].check(params.download.image_size)
     except UserError as error:
-        raise UserError(f"{PARAMS}: recipes.{name}: {error}") from None
+        raise UserError(f"{PARAMS}: recipes.{name}.{error}") from None
+    if params.train.early_stopping is not None and params.train.validation_fraction == 0:
+        raise UserError(
+            f"{PARAMS}: train.early_stopping is {params.train.early_stopping} with validation_fraction 0; "
+            "set pictures apart to stop by, or set it to null"
+        )
     if params.download.dataset == "folder" and params.download.source is None:
         raise UserError(
             f"{PARAMS}: download.source is null; for dataset 'folder' name a directory or an archive of pictures"
@@ -199,7 +208,9 @@ for tag, pattern, first in [
     ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
     (
         "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        # With a point or an exponent, so that 010 is not one; and after .5 only an exponent with a sign, as DVC has it.
+        r"[-+]?[0-9]+(\.[0-9]*([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)|[-+]?\.[0-9]+([eE][-+][0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         "-+.0123456789",
     ),
 ]:
@@ -216,7 +227,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         raise UserError(f"{path}: no such file in {Path.cwd()}; run from the project's root") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, LookupError) as error:  # not UTF-8; or !!int and the like before what is none
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds {content!r:.60}; it must be a mapping with {', '.join(Params.model_fields)}")

@@ -4,8 +4,9 @@ import errno
 import sys
 from collections.abc import Callable
 
-# What a full disk, a read-only folder or a missing permission raises: the user's to mend, so no traceback.
-USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+# What a full disk or a limit, a read-only folder, a missing permission or a file in a folder's place raises: the user's
+# to mend, so no traceback.
+USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 class UserError(Exception):

@@ -1,0 +1,49 @@
+"""Projects at three points of the pipeline. The first two stages run once; each test gets a copy of its own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from project import Project, new_project
+
+
+@pytest.fixture(scope="session")
+def prepared_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = new_project(tmp_path_factory.mktemp("prepared"))
+    project.succeeds("download")
+    return project
+
+
+@pytest.fixture(scope="session")
+def trained_once(prepared_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = prepared_once.copy_to(tmp_path_factory.mktemp("trained"))
+    project.succeeds("train")
+    return project
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Parameters only."""
+    monkeypatch.chdir(tmp_path)
+    return new_project(tmp_path)
+
+
+@pytest.fixture
+def prepared(prepared_once: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The digits are there."""
+    monkeypatch.chdir(tmp_path)
+    return prepared_once.copy_to(tmp_path)
+
+
+@pytest.fixture
+def trained(trained_once: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The digits and a model are there."""
+    monkeypatch.chdir(tmp_path)
+    return trained_once.copy_to(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """In this process: the networks are too small for more. Before each test, since a stage may have changed it."""
+    torch.set_num_threads(1)

@@ -1,0 +1,88 @@
+"""The training loop that most tutorials show, as the benchmark's yardstick: same network, optimizer and pictures.
+
+    python tools/usual_loop.py EPOCHS
+
+reads ./data/images and writes reports/timing.csv and history.csv with the columns that the benchmark compares.
+A DataLoader with 2 workers turns each picture into a tensor and normalises it; torch is left at its defaults.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from tqdm import tqdm
+
+IMAGES = Path("data/images")
+BATCH_SIZE, LEARNING_RATE, MOMENTUM = 10, 0.001, 0.9  # the tutorial's
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """As torchvision's CIFAR10 does: arrays in memory, a PIL image a picture, then the transforms."""
+
+    def __init__(self) -> None:
+        self.images = np.load(IMAGES / "train_images.npy").transpose(0, 2, 3, 1)  # (N, H, W, 3)
+        self.labels = np.load(IMAGES / "train_labels.npy").tolist()
+        self.transform = transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+class Net(nn.Module):
+    """The tutorial's network, with its hard-coded 16 * 5 * 5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 5)
+        self.pool = nn.MaxPool2d(2, 2)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc1 = nn.Linear(16 * 5 * 5, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(torch.relu(self.conv1(x)))
+        x = self.pool(torch.relu(self.conv2(x)))
+        x = torch.flatten(x, 1)
+        x = torch.relu(self.fc1(x))
+        x = torch.relu(self.fc2(x))
+        logits: Tensor = self.fc3(x)
+        return logits
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    loader = DataLoader(Pictures(), batch_size=BATCH_SIZE, shuffle=True, num_workers=2)
+    network, loss_function = Net(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    timing, history = ["epoch,seconds"], ["epoch,train_accuracy"]
+    for epoch in range(1, int(sys.argv[1]) + 1):
+        began, correct, running = time.perf_counter(), 0, 0.0
+        for images, labels in tqdm(loader, desc=f"Epoch {epoch}"):
+            optimizer.zero_grad()
+            logits = network(images)
+            loss = loss_function(logits, labels)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+            correct += int((logits.argmax(dim=1) == labels).sum())
+        timing.append(f"{epoch},{time.perf_counter() - began}")
+        history.append(f"{epoch},{100 * correct / len(loader.dataset)}")  # type: ignore[arg-type]
+    Path("reports").mkdir(exist_ok=True)
+    Path("reports/timing.csv").write_text("\n".join(timing))
+    Path("reports/history.csv").write_text("\n".join(history))
+
+
+if __name__ == "__main__":
+    main()
