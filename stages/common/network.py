@@ -45,7 +45,7 @@ def whitened(recipe: Recipe, image_size: int, classes: int) -> nn.Sequential:
     """
     whitened_sizes(image_size, recipe.channels, recipe.kernel_size)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["whiten"] = nn.Conv2d(3, 24, 2, bias=False).requires_grad_(False)  # 2 x (3 x 2 x 2) filters
+    layers["whiten"] = Whitening()
     layers["whiten_gelu"] = nn.GELU()
     inputs = 24
     for group, outputs in enumerate(recipe.channels, start=1):
@@ -65,6 +65,18 @@ def whitened(recipe: Recipe, image_size: int, classes: int) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
+class Whitening(nn.Conv2d):
+    """Fixed filters, always in float32: they enlarge small differences, and with them bfloat16's rounding."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2 * 3 * 2 * 2, 2, bias=False)
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            return super().forward(images)
+
+
 class ScaledLinear(nn.Linear):
     """A linear layer with small outputs but weights of a size that lets them learn as fast as the biases before it."""
 
@@ -80,12 +92,14 @@ class ScaledLinear(nn.Linear):
 def set_whitening(network: nn.Sequential, images: Tensor) -> None:
     """Give the first layer filters whose outputs over these pictures, (N, 3, H, W), are uncorrelated and of variance 1.
 
-    They are the eigenvectors of the patches' covariance, each over the root of its eigenvalue; then their negatives.
+    They are the eigenvectors of the patches' covariance over the root of its eigenvalue; then their negatives. Where
+    patches do not vary, as in the colours of grey pictures, the others are repeated.
     """
     weight = network.get_parameter("whiten.weight")
     patches = nn.functional.unfold(images, weight.shape[2:]).transpose(1, 2).flatten(0, 1)  # (patches, 3 x 2 x 2)
     variances, vectors = torch.linalg.eigh(patches.double().T.cov().cpu())
-    filters = (vectors / (variances + 5e-4).sqrt()).T.view(-1, *weight.shape[1:])
+    filters = (vectors / (variances + 5e-4).sqrt()).T[variances >= 1e-6 * variances.max()]
+    filters = filters[torch.arange(len(vectors)) % len(filters)].view(-1, *weight.shape[1:])
     weight.copy_(torch.cat([filters, -filters]))
 
 
