@@ -61,7 +61,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for weight in group["params"]:
+            for weight in (parameter for parameter in group["params"] if parameter.grad is not None):
                 update = weight.grad
                 if not group["orthogonal"]:
                     update = update.add(weight, alpha=group["weight_decay"])
