@@ -24,6 +24,7 @@ BASE: dict[str, Any] = {
     "train": {"recipe": "quick", "seed": 0, "device": "cpu", "threads": 1},
     "test_sample": {"seed": 0},
     "evaluate": {"device": "cpu"},
+    "recipes": {"quick": {"learning_rate": 0.05}},  # few pictures need large steps
 }
 OUTPUTS = {path: options for stage in GRAPH["stages"] for path, options in outputs(stage).items()}
 

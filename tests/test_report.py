@@ -50,7 +50,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     params = yaml.safe_load(PARAMS.read_text())
     params["download"]["dataset"] = "digits"
     params["train"]["recipe"], params["train"]["threads"] = "quick", 1
-    params["recipes"]["quick"]["epochs"] = 5
+    params["recipes"]["quick"] |= {"epochs": 5, "learning_rate": 0.05}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(tmp_path)
     download.main()
