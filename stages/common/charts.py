@@ -105,7 +105,7 @@ def draw_reliability(bins: pd.DataFrame, subtitle: str) -> Figure:
         )
         upper.plot([0, 100], [0, 100], "--", color=ORANGE, linewidth=2, label="perfectly calibrated")
         upper.set(xlim=(0, 100), ylim=(0, 105), ylabel="accuracy, %", yticks=range(0, 101, 20))
-        upper.legend(loc="upper left", framealpha=1)
+        upper.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderaxespad=0, fontsize=11)
         lower.bar(middle, bins["n"], 0.92 * width, color=GREY)
         for x, count in zip(middle, bins["n"], strict=True):
             lower.text(x, count, f"{count:,}", ha="center", va="bottom", fontsize=10)
