@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -25,14 +26,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torch.nn.functional import cross_entropy, nll_loss
+from torch.nn.parallel import DistributedDataParallel
 
-from common.augment import Augmentation, draw_augmentation, generator
-from common.classifier import Classifier, Description, predict, save_classifier, select_device
+from common.augment import Augmentation, derive_seed, draw_augmentation, generator
+from common.classifier import (
+    Classifier,
+    Description,
+    predict,
+    save_classifier,
+    select_device,
+    settle_precision,
+)
+from common.distributed import World, count_processes, find_world, joined, launch
 from common.figures import BLUE, ORANGE, STYLE, heading, save_figure
 from common.files import REPORTS, remove, sha256, write_text
 from common.images import ImageFile, LabelledImages, images_path, labels_path, load_images, split_by_class
-from common.network import layer_table
-from common.params import Train, load_params
+from common.network import layer_table, set_whitening
+from common.params import Params, Recipe, Train, load_params
+from common.pretrained import load_pretrained
 from common.progress import Progress
 from common.recipe import build_optimizer, build_schedule, split_evenly
 from common.resume import STATE, load_state, save_state
@@ -63,46 +74,61 @@ class Best:
 
 def main() -> None:
     params = load_params()
-    name = params.train.recipe
-    device = select_device(params.train.device)
+    world = find_world()
+    if world is None and (processes := count_processes(params.train)) > 1:
+        launch(__file__, processes)
+    else:
+        train(params, world or World())
+
+
+def train(params: Params, world: World) -> None:
+    device = select_device(params.train.device, world.local_rank)
     if params.train.threads is not None:
         torch.set_num_threads(params.train.threads)
-
-    train = load_images("train")
+    pictures = load_images("train")
     description = Description(
-        dataset=train.dataset.name,
-        classes=train.dataset.classes,
-        image_size=train.dataset.image_size,
-        recipe_name=name,
-        recipe=params.recipes[name],
+        dataset=pictures.dataset.name,
+        classes=pictures.dataset.classes,
+        image_size=pictures.dataset.image_size,
+        recipe_name=params.train.recipe,
+        recipe=settle_precision(params.recipes[params.train.recipe], device),
         seed=params.train.seed,
+        processes=world.size,
         threads=torch.get_num_threads(),
         torch=str(torch.__version__),
     )
     classifier = Classifier(description)
-    print(layer_table(classifier.network, description.image_size), flush=True)
+    if world.writes:
+        print(layer_table(classifier.network, description.image_size), flush=True)
 
-    training = Training(classifier, train, params.train, device)
-    training.resume()
-    training.fit()
+    with joined(world, device):
+        training = Training(classifier, pictures, params.train, device, world)
+        training.resume()
+        training.fit()
 
-    save_classifier(classifier)
-    save_figure(draw_history(training.history, description.title), REPORTS / "history.png")
-    remove(STATE)
+    if world.writes:
+        save_classifier(classifier)
+        save_figure(draw_history(training.history, description.title), REPORTS / "history.png")
+        remove(STATE)
 
 
 class Training:
     """A training between two steps: all that a later step depends on, and what to do with it."""
 
-    def __init__(self, classifier: Classifier, train: LabelledImages, options: Train, device: torch.device) -> None:
-        self.classifier, self.options, self.device = classifier, options, device
+    def __init__(
+        self, classifier: Classifier, train: LabelledImages, options: Train, device: torch.device, world: World
+    ) -> None:
+        self.classifier, self.options, self.device, self.world = classifier, options, device, world
         self.recipe = classifier.description.recipe
         self.images, self.labels = train.images, torch.from_numpy(train.labels)
         self.members, self.validation = set_apart(train, options)
-        classifier.prepare(train.images, self.members)
+        batches = split_evenly(self.members, self.recipe.batch_size)
+        self.steps = len(batches)  # in an epoch
+        check_shares(world, self.recipe, min(map(len, batches)), len(self.validation))
+        prepare(classifier, train.images, self.members)
         classifier.to(device)
+        self.model = classifier if world.size == 1 else DistributedDataParallel(classifier)
         self.read = reader(train.images, device)
-        self.steps = len(split_evenly(self.members, self.recipe.batch_size))  # in an epoch
         self.optimizer = build_optimizer(self.recipe, classifier.network)
         self.schedule = build_schedule(self.recipe, self.optimizer, self.steps * self.recipe.epochs)
         self.belongs_to = {
@@ -114,7 +140,9 @@ class Training:
             "code": checksum_of_code(),
             "torch": str(torch.__version__),
             "device": f"{device}, {torch.get_num_threads()} threads",
+            "processes": str(world.size),
         }
+        world.check_same(self.belongs_to)
         self.history: list[Row] = []
         self.timing: list[Row] = []
         self.best = Best()
@@ -126,16 +154,18 @@ class Training:
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def save(self) -> None:
+        self.saved = time.monotonic()
+        if not self.world.writes:
+            return
         state = {
             name: getattr(self, name) for name in ("history", "timing", "step", "rate", "seconds", "losses", "correct")
         }
         state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "schedule")}
         save_state(state | {"network": self.classifier.network.state_dict(), "best": vars(self.best)}, self.belongs_to)
-        self.saved = time.monotonic()
 
     def resume(self) -> None:
         """Go to where an earlier run of the same training was killed, if there is one."""
-        state = load_state(self.belongs_to)
+        state = self.world.from_first(load_state(self.belongs_to) if self.world.writes else None)
         if state is not None:
             self.classifier.network.load_state_dict(state.pop("network"))
             self.optimizer.load_state_dict(state.pop("optimizer"))
@@ -144,7 +174,8 @@ class Training:
             self.losses.copy_(state.pop("losses"))
             self.correct.copy_(state.pop("correct"))
             vars(self).update(state)
-            print(f"carrying on after epoch {len(self.history)}, step {self.step}", file=sys.stderr)
+            if self.world.writes:
+                print(f"carrying on after epoch {len(self.history)}, step {self.step}", file=sys.stderr)
         self.saved = time.monotonic()
 
     def fit(self) -> None:
@@ -169,7 +200,7 @@ class Training:
         return epochs == self.recipe.epochs or (patience is not None and epochs - self.best.epoch >= patience)
 
     def train_epoch(self, stop: Stop) -> None:
-        self.classifier.train()
+        self.model.train()
         epoch = len(self.history) + 1
         order = self.members[epoch_order(len(self.members), self.options.seed, epoch)]
         augment = draw_augmentation(self.recipe, len(self.labels), self.options.seed, epoch)
@@ -182,31 +213,40 @@ class Training:
                 progress.update()
                 if self.step % 100 == 0 and self.device.type == "cpu":  # a GPU would have to be waited for
                     progress.set_postfix_str(f"loss {self.losses[: self.step].mean():.3f}", refresh=False)
-                if stop.signal is not None:
+                if number := self.world.largest(stop.signal or signal.SIGTERM * self.world.orphaned):
                     self.save()
-                    sys.exit(128 + stop.signal)
+                    sys.exit(128 + number)
                 if time.monotonic() - self.saved > 60 * self.options.checkpoint_minutes:
                     self.save()
 
     def train_step(self, batch: Tensor, augment: Augmentation, epoch: int) -> None:
         """One step on the pictures with these indices, int64 (n,); their gradients add up a piece at a time."""
+        torch.manual_seed(derive_seed(self.options.seed, epoch, 2, self.step, self.world.rank))  # for dropout
         self.optimizer.zero_grad()
-        loss = torch.zeros((), device=self.device)
-        for piece in split_evenly(batch, self.recipe.micro_batch):
-            labels = self.labels[piece].to(self.device)
-            logits = self.classifier(augment(self.read(piece), piece))
-            part = cross_entropy(logits, labels, reduction="sum", label_smoothing=self.recipe.label_smoothing)
-            part = part / len(batch)
-            part.backward()  # type: ignore[no-untyped-call]
+        loss, correct = torch.zeros(2, device=self.device)
+        pieces = split_evenly(self.world.share(batch), self.recipe.micro_batch)
+        for number, piece in enumerate(pieces, start=1):
+            with self.alone() if number < len(pieces) else nullcontext():
+                labels = self.labels[piece].to(self.device)
+                logits = self.model(augment(self.read(piece), piece))
+                part = cross_entropy(logits, labels, reduction="sum", label_smoothing=self.recipe.label_smoothing)
+                part = part / len(batch)
+                (part * self.world.size).backward()  # type: ignore[no-untyped-call]  # the processes' mean is taken
             loss += part.detach()
-            self.correct += (logits.detach().argmax(dim=1) == labels).sum()
+            correct += (logits.detach().argmax(dim=1) == labels).sum()
+        loss, correct = self.world.sum(torch.stack([loss, correct]))
         self.rate = float(self.schedule.get_last_lr()[0])
         if self.device.type == "cpu":
             check_finite(loss, epoch, self.step + 1, self.rate)
         self.optimizer.step()
         self.schedule.step()
         self.losses[self.step] = loss
+        self.correct += correct.long()
         self.step += 1
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Without adding up the processes' gradients yet."""
+        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
     def finish_epoch(self) -> None:
         """Write the epoch down, and keep its weights if they are the best so far."""
@@ -222,25 +262,53 @@ class Training:
             "train_accuracy": 100 * int(self.correct) / count,
         }
         if len(self.validation):
+            self.world.align(self.classifier.network.buffers())  # of batch norm, which sees one process's share
             row |= self.validate()
             if row["validation_loss"] < self.best.loss and self.options.early_stopping is not None:
                 weights = {name: tensor.clone() for name, tensor in self.classifier.network.state_dict().items()}
                 self.best = Best(epoch, row["validation_loss"], weights)
         self.history.append(row)
         self.timing.append({"epoch": epoch, "seconds": self.seconds, "images_per_second": count / self.seconds})
-        write_csv(REPORTS / "history.csv", self.history)
-        write_csv(REPORTS / "timing.csv", self.timing)
-        numbers = ", ".join(f"{column.replace('_', ' ')} {value:.4g}" for column, value in list(row.items())[2:])
-        print(f"epoch {epoch}: {numbers}", flush=True)
+        if self.world.writes:
+            write_csv(REPORTS / "history.csv", self.history)
+            write_csv(REPORTS / "timing.csv", self.timing)
+            numbers = ", ".join(f"{column.replace('_', ' ')} {value:.4g}" for column, value in list(row.items())[2:])
+            print(f"epoch {epoch}: {numbers}", flush=True)
         self.start_epoch()
 
     def validate(self) -> Row:
-        labels = self.labels[self.validation]
-        probabilities = predict(self.classifier, self.images, self.validation.numpy(), 500, "Validate")
-        return {
-            "validation_loss": float(nll_loss(probabilities.clamp_min(SMALLEST).log(), labels)),
-            "validation_accuracy": 100 * int((probabilities.argmax(dim=1) == labels).sum()) / len(labels),
-        }
+        mine, count = self.world.share(self.validation), len(self.validation)
+        labels = self.labels[mine]
+        probabilities = predict(self.classifier, self.images, mine.numpy(), 500, "Validate")
+        loss = nll_loss(probabilities.clamp_min(SMALLEST).log(), labels, reduction="sum")
+        correct = (probabilities.argmax(dim=1) == labels).sum()
+        loss, correct = self.world.sum(torch.stack([loss.double(), correct.double()])) / count
+        return {"validation_loss": float(loss), "validation_accuracy": 100 * float(correct)}
+
+
+def check_shares(world: World, recipe: Recipe, batch: int, validation: int) -> None:
+    """Check that no process is left without pictures.
+
+    Raises:
+        UserError: the smallest batch, or the pictures to validate on, are too few for so many processes.
+    """
+    each = 1 if recipe.network == "lenet" else 2  # for batch norm
+    for pictures, needed, what in [(batch, each, "a batch of"), (validation or world.size, 1, "validating on")]:
+        if pictures < needed * world.size:
+            raise UserError(
+                f"{world.size} processes for {what} {pictures} pictures; each needs {needed} or more: "
+                "choose fewer processes or a larger batch_size"
+            )
+
+
+def prepare(classifier: Classifier, images: ImageFile, indices: Tensor) -> None:
+    """Before the first step, load or compute what is not learnt here; ``indices`` are of training pictures."""
+    recipe, network = classifier.description.recipe, classifier.network
+    if recipe.pretrained:
+        load_pretrained(network, recipe.network)
+    if recipe.network == "whitened":
+        evenly = indices[:: max(1, len(indices) // 5000)]
+        set_whitening(network, classifier.normalize(torch.from_numpy(images.read(evenly.tolist()))))
 
 
 def set_apart(train: LabelledImages, options: Train) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,7 @@ def describe(**changes: Any) -> Description:
         recipe_name="quick",
         recipe=recipe,
         seed=4,
+        processes=1,
         threads=2,
         torch=torch.__version__,
     )

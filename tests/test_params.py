@@ -286,7 +286,9 @@ def test_a_word_that_is_no_choice_is_answered_with_the_choices(
 ) -> None:
     project.change(**{key: value})
     message = error_of(project)
-    assert f"{key.replace('__', '.')} is {value!r}; " in message
+    section, _, name = key.replace("__", ".").rpartition(".")
+    assert section in message
+    assert f"{name} is {value!r}; " in message
     assert all(choice in message for choice in choices)
 
 

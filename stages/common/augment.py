@@ -14,10 +14,14 @@ from torch.nn.functional import interpolate
 from .params import Recipe
 
 
+def derive_seed(*key: int) -> int:
+    """A seed that depends on ``key`` alone, such as (seed, epoch)."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+
+
 def generator(*key: int) -> torch.Generator:
-    """Random numbers that depend on ``key`` alone, such as (seed, epoch)."""
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> 1))
+    """Random numbers that depend on ``key`` alone."""
+    return torch.Generator().manual_seed(derive_seed(*key))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from . import files
 from .augment import views
 from .images import Array, Dataset, ImageFile
-from .network import Normalize, build_network, set_whitening
+from .network import Normalize, build_network
 from .params import Device, Recipe, Section
 from .progress import Progress
 from .stage import UserError
@@ -30,7 +30,8 @@ class Description(Section):
     recipe_name: str
     recipe: Recipe
     seed: int
-    threads: int  # of the CPU, while training: another number may change the last bits
+    processes: int  # that trained it, and the CPU threads of each: other numbers may change the last bits
+    threads: int
     torch: str  # version
 
     @property
@@ -62,27 +63,35 @@ class Classifier(nn.Module):
         seen = views(images, self.description.recipe.test_time_averaging)
         return torch.stack([self(view) for view in seen]).mean(dim=0)
 
-    def prepare(self, images: ImageFile, indices: Tensor) -> None:
-        """Before the first step of training: compute from training pictures what is computed instead of learnt."""
-        if self.description.recipe.network == "whitened":
-            evenly = indices[:: max(1, len(indices) // 5000)]
-            some = torch.from_numpy(images.read(evenly.tolist()))
-            set_whitening(self.network, self.normalize(some))
 
-
-def select_device(wanted: Device) -> torch.device:
-    """The device a parameter names.
+def select_device(wanted: Device, local_rank: int = 0) -> torch.device:
+    """The device a parameter names; of several GPUs, that of the process with this number on its machine.
 
     Raises:
         UserError: there is none of that kind here; never silently another.
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(kind for kind, available in there.items() if available))
-    if not there[wanted]:
-        choices = ", ".join(kind for kind, available in there.items() if available)
-        raise UserError(f"device is {wanted!r}, which is not available here; choose auto or {choices}")
-    return torch.device(wanted)
+    choices = [kind for kind, available in there.items() if available]
+    kind = choices[0] if wanted == "auto" else wanted
+    if kind not in choices:
+        raise UserError(f"device is {wanted!r}, which is not available here; choose auto or {', '.join(choices)}")
+    if kind == "cuda":
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    return torch.device(kind)
+
+
+def settle_precision(recipe: Recipe, device: torch.device) -> Recipe:
+    """The recipe with precision ``auto`` replaced by what it means on this device.
+
+    A processor without such instructions takes many times as long in bfloat16 as in float32.
+    """
+    if recipe.precision != "auto":
+        return recipe
+    if device.type == "cuda":
+        there = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        there = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return recipe.model_copy(update={"precision": "bfloat16" if there else "float32"})
 
 
 @torch.inference_mode()

@@ -1,25 +1,58 @@
 """Networks by name, and the table of their layers."""
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from .params import Recipe
+from .params import OWN_NETWORKS, Recipe
 from .shapes import lenet_sizes, whitened_sizes
+from .stage import UserError
 
 
-def build_network(recipe: Recipe, image_size: int, classes: int, seed: int = 0) -> nn.Sequential:
+def build_network(recipe: Recipe, image_size: int, classes: int, seed: int = 0) -> nn.Module:
     """Build the recipe's network with first weights drawn from ``seed``; the same ones for every device.
 
     It takes float32 (N, 3, image_size, image_size) and returns logits, (N, classes).
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if recipe.network not in OWN_NETWORKS:
+            return torchvision_network(recipe, image_size, classes)
         return {"lenet": lenet, "whitened": whitened}[recipe.network](recipe, image_size, classes)
 
 
+def torchvision_network(recipe: Recipe, image_size: int, classes: int) -> nn.Module:
+    """A classification model of torchvision by its name, with first weights as torchvision draws them.
+
+    Raises:
+        UserError: it cannot take pictures of a size that the recipe gives it.
+    """
+    from torchvision.models import get_model  # seconds that the networks above need not wait
+
+    options: dict[str, Any] = {"num_classes": classes}
+    if recipe.network in ("googlenet", "inception_v3"):
+        options |= {"aux_logits": False, "init_weights": True, "transform_input": recipe.pretrained}
+    elif recipe.network.startswith("vit_"):
+        options["image_size"] = image_size
+    sizes = sorted({image_size, *(recipe.train_sizes or [])})
+    try:
+        network: nn.Module = get_model(recipe.network, weights=None, **options)
+        for size in sizes:
+            run_once(network, size)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"torchvision's {recipe.network} does not take pictures of {' and '.join(map(str, sizes))} pixels "
+            f"({reason}); choose another download.image_size or train_sizes, or another network"
+        ) from None
+    return network
+
+
 def lenet(recipe: Recipe, image_size: int, classes: int) -> nn.Sequential:
+    assert recipe.kernel_size is not None  # Recipe.check
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     inputs = 3
     for block, outputs in enumerate(recipe.channels, start=1):
@@ -43,6 +76,7 @@ def whitened(recipe: Recipe, image_size: int, classes: int) -> nn.Sequential:
 
     It takes any picture that is not smaller than what its poolings need.
     """
+    assert recipe.kernel_size is not None  # Recipe.check
     whitened_sizes(image_size, recipe.channels, recipe.kernel_size)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["whiten"] = Whitening()
@@ -89,7 +123,7 @@ class ScaledLinear(nn.Linear):
 
 
 @torch.no_grad()
-def set_whitening(network: nn.Sequential, images: Tensor) -> None:
+def set_whitening(network: nn.Module, images: Tensor) -> None:
     """Give the first layer filters whose outputs over these pictures, (N, 3, H, W), are uncorrelated and of variance 1.
 
     They are the eigenvectors of the patches' covariance over the root of its eigenvalue; then their negatives. Where
@@ -104,19 +138,29 @@ def set_whitening(network: nn.Sequential, images: Tensor) -> None:
 
 
 @torch.inference_mode()
-def layer_table(network: nn.Sequential, image_size: int) -> str:
-    """A line a layer: name, layer, output shape without N, number of parameters."""
+def run_once(network: nn.Module, image_size: int) -> dict[str, torch.Size]:
+    """The output shape, (1, ...), of each of a network's parts, for a picture of this size."""
+    shapes = {}
+
+    def watch(name: str, layer: nn.Module) -> RemovableHandle:
+        return layer.register_forward_hook(lambda *call: shapes.update({name: call[-1].shape}))
+
+    watches = [watch(name, layer) for name, layer in network.named_children()]
+    network.eval()(torch.zeros(1, 3, image_size, image_size))  # batch norm takes no notice of the picture
+    for each in watches:
+        each.remove()
+    return shapes
+
+
+def layer_table(network: nn.Module, image_size: int) -> str:
+    """A line a layer, or a part that has layers itself: name, kind, output shape without N, number of parameters."""
     rows = [("input", "", f"3 x {image_size} x {image_size}", "")]
-    total = 0
-    picture = torch.zeros(1, 3, image_size, image_size)
-    network.eval()  # batch norm takes no notice of the picture
+    shapes = run_once(network, image_size)
     for name, layer in network.named_children():
-        picture = layer(picture)
         parameters = sum(tensor.numel() for tensor in layer.parameters())
-        total += parameters
-        shape = " x ".join(map(str, picture.shape[1:]))
+        shape = " x ".join(map(str, shapes[name][1:])) if name in shapes else ""
         rows.append((name, type(layer).__name__, shape, f"{parameters:,}" if parameters else ""))
-    rows.append(("total", "", "", f"{total:,}"))
+    rows.append(("total", "", "", f"{sum(tensor.numel() for tensor in network.parameters()):,}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         f"{name:{widths[0]}}  {layer:{widths[1]}}  {shape:>{widths[2]}}  {parameters:>{widths[3]}}"

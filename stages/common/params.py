@@ -21,6 +21,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Rate = Annotated[float, Field(gt=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+OWN_NETWORKS = ("lenet", "whitened")  # the others are torchvision's
 PerChannel = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
@@ -48,6 +49,7 @@ class Train(Section):
     recipe: str
     seed: Seed
     device: Device
+    processes: Count | Literal["auto"]
     threads: Count | None
     checkpoint_minutes: Annotated[float, Field(gt=0)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
@@ -67,9 +69,10 @@ class Evaluate(Section):
 class Recipe(Section):
     """A network and how it is trained; stored whole in the model file."""
 
-    network: Literal["lenet", "whitened"]
-    channels: Annotated[list[Count], Field(min_length=1)]
-    kernel_size: Count
+    network: str
+    pretrained: bool
+    channels: list[Count]
+    kernel_size: Count | None
     hidden: list[Count]
     mean: PerChannel
     std: Annotated[list[Rate], Field(min_length=3, max_length=3)]
@@ -88,7 +91,7 @@ class Recipe(Section):
     sgd_learning_rate: Rate | None
     sgd_momentum: Momentum | None
     schedule: Literal["constant", "one_cycle", "linear"]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     test_time_averaging: Literal["none", "mirror", "mirror_shift"]
 
     def check(self, image_size: int) -> None:
@@ -97,20 +100,31 @@ class Recipe(Section):
         Raises:
             UserError: they do not.
         """
-        if self.network == "lenet":
-            lenet_sizes(image_size, self.channels, self.kernel_size)
-        else:
-            for size in [image_size, *(self.train_sizes or [])]:
-                whitened_sizes(size, self.channels, self.kernel_size)
+        own = self.network in OWN_NETWORKS
+        if not own:
+            check_torchvision(self.network)
         muon, smallest = self.optimizer == "muon", min(self.batch_size, self.micro_batch or self.batch_size)
         for wrong, what in [
+            (
+                own and (not self.channels or self.kernel_size is None),
+                f"channels is {self.channels}, kernel_size {self.kernel_size}; the network {self.network!r} needs both",
+            ),
+            (
+                own and self.pretrained,
+                f"pretrained is true; for the network {self.network!r} there are no such weights: make it false",
+            ),
+            (
+                not own and (self.channels or self.kernel_size is not None or self.hidden),
+                f"channels is {self.channels}, kernel_size {self.kernel_size} and hidden {self.hidden}; torchvision's "
+                f"{self.network} has its own: make them [], null and []",
+            ),
             (
                 self.network == "whitened" and self.hidden,
                 f"hidden is {self.hidden}; the network 'whitened' has no linear layers but the last: make it []",
             ),
             (
-                self.network == "whitened" and smallest < 2,
-                "batch_size or micro_batch is 1; the network 'whitened' has batch norm, which needs 2 or more",
+                self.network != "lenet" and smallest < 2,
+                f"batch_size or micro_batch is 1; the network {self.network!r} needs 2 or more, for batch norm",
             ),
             (
                 self.network == "lenet" and self.train_sizes is not None,
@@ -137,6 +151,23 @@ class Recipe(Section):
         ]:
             if wrong:
                 raise UserError(what)
+        if self.kernel_size is not None:
+            sizes = lenet_sizes if self.network == "lenet" else whitened_sizes
+            for size in [image_size, *(self.train_sizes or [])]:
+                sizes(size, self.channels, self.kernel_size)
+
+
+def check_torchvision(network: str) -> None:
+    """Check that torchvision has a classification model of this name.
+
+    Raises:
+        UserError: it has none.
+    """
+    from torchvision import models  # seconds that recipes with networks of this project need not wait
+
+    names = models.list_models(module=models)
+    if network not in names:
+        raise UserError(f"network is {network!r}; {choose(network, [*OWN_NETWORKS, *names])}")
 
 
 class Params(Section):

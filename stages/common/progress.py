@@ -1,5 +1,6 @@
 """A bar on a terminal; elsewhere a plain line every few seconds. On standard error: standard output is for results."""
 
+import os
 import sys
 from typing import Any
 
@@ -13,6 +14,7 @@ class Progress(tqdm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.on_terminal = sys.stderr.isatty()
+        kwargs["disable"] = os.environ.get("RANK", "0") != "0"  # of several processes, the first one speaks
         kwargs["file"], kwargs["dynamic_ncols"] = sys.stderr, self.on_terminal
         kwargs["mininterval"] = 0.1 if self.on_terminal else SECONDS_BETWEEN_LINES
         super().__init__(*args, **kwargs)

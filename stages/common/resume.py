@@ -35,7 +35,7 @@ def load_state(belongs_to: dict[str, str], path: Path = STATE) -> dict[str, Any]
     if hashlib.sha256(content).digest() != digest:
         print(f"{path}: damaged, so training starts anew", file=sys.stderr)
         return None
-    saved = torch.load(io.BytesIO(content), weights_only=True)
+    saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     other = [name for name in belongs_to if saved["belongs_to"].get(name) != belongs_to[name]]
     if other:
         print(f"{path}: from a run with other {', '.join(other)}, so training starts anew", file=sys.stderr)
