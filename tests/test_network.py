@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision import models
 from torchvision.transforms import v2 as transforms
 from torchvision.transforms.functional import to_tensor
 
 from common.network import Normalize, build_network, layer_table
 from common.params import Recipe, load_params
+from helpers import refused
 from project import REPOSITORY
 
 
@@ -80,6 +82,64 @@ def test_the_table_of_layers_tells_shapes_and_counts() -> None:
     ]:
         assert f" {shape} " in rows[name] + " "
         assert rows[name].rstrip().endswith(parameters)
+
+
+def transfer(**changes: Any) -> Recipe:
+    return load_params(REPOSITORY / "params.yaml").recipes["transfer"].model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alexnet",
+        "convnext_tiny",
+        "densenet121",
+        "efficientnet_b0",
+        "googlenet",
+        "inception_v3",
+        "maxvit_t",
+        "mnasnet0_5",
+        "mobilenet_v3_small",
+        "resnet18",
+        "shufflenet_v2_x0_5",
+        "squeezenet1_0",
+        "swin_t",
+        "vgg11",
+        "vit_b_16",
+    ],
+)
+def test_a_network_of_each_of_torchvision_s_families_gives_a_logit_a_class(name: str) -> None:
+    with torch.device("meta"):  # shapes without numbers, in no time
+        network = build_network(transfer(network=name), 224, 3)
+        assert network.train()(torch.zeros(2, 3, 224, 224)).shape == (2, 3)
+
+
+def test_torchvision_s_network_is_the_one_it_draws_itself() -> None:
+    torch.manual_seed(5)
+    theirs = models.resnet18(num_classes=4).eval()
+    ours = build_network(transfer(), 64, 4, seed=5).eval()
+    pictures = torch.rand(2, 3, 64, 64)
+    assert torch.equal(ours(pictures), theirs(pictures))
+
+
+def test_the_table_of_torchvision_s_network_counts_its_parts() -> None:
+    network = build_network(transfer(), 224, 10)
+    rows = {line.split()[0]: line.split() for line in layer_table(network, 224).splitlines()}
+    assert rows["conv1"] == ["conv1", "Conv2d", "64", "x", "112", "x", "112", "9,408"]
+    assert rows["layer4"][:7] == ["layer4", "Sequential", "512", "x", "7", "x", "7"]
+    assert rows["fc"] == ["fc", "Linear", "10", "5,130"]
+    assert rows["total"] == ["total", "11,181,642"]  # 11,689,512 with a thousand classes
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [({"network": "inception_v3"}, "32"), ({"network": "vit_b_32", "train_sizes": [32]}, "32 and 64")],
+)
+def test_a_size_that_torchvision_s_network_cannot_take_is_one_line(changes: dict[str, Any], size: str) -> None:
+    with torch.device("meta"):
+        line = refused(lambda: build_network(transfer(**changes), int(size[-2:]), 10))
+    assert f"{changes['network']} does not take pictures of {size} pixels (" in line
+    assert "choose another download.image_size" in line
 
 
 def test_first_weights_come_from_the_seed_alone() -> None:
