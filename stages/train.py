@@ -139,10 +139,9 @@ class Training:
             "labels": sha256(labels_path("train")),
             "code": checksum_of_code(),
             "torch": str(torch.__version__),
-            "device": f"{device}, {torch.get_num_threads()} threads",
-            "processes": str(world.size),
         }
         world.check_same(self.belongs_to)
+        self.belongs_to["device"] = f"{world.size} times {device}, {torch.get_num_threads()} threads"
         self.history: list[Row] = []
         self.timing: list[Row] = []
         self.best = Best()

@@ -113,11 +113,12 @@ def test_slurm_s_processes_find_each_other_and_share_the_validation(side_by_side
         train__recipe="accurate",
         train__validation_fraction=0.2,
         train__early_stopping=5,
-        recipes__accurate__channels=[8, 8],
+        recipes__accurate__channels=[16, 32],
+        recipes__accurate__train_sizes=None,
         recipes__accurate__epochs=2,
-        recipes__accurate__batch_size=200,
-        recipes__accurate__micro_batch=40,
-        recipes__accurate__sgd_learning_rate=5.0,
+        recipes__accurate__batch_size=100,
+        recipes__accurate__micro_batch=25,
+        recipes__accurate__sgd_learning_rate=3.0,
     )
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
