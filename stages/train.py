@@ -42,7 +42,7 @@ from common.figures import BLUE, ORANGE, STYLE, heading, save_figure
 from common.files import REPORTS, remove, sha256, write_text
 from common.images import ImageFile, LabelledImages, images_path, labels_path, load_images, split_by_class
 from common.network import layer_table, set_whitening
-from common.params import Params, Recipe, Train, load_params
+from common.params import OWN_NETWORKS, Params, Recipe, Train, load_params
 from common.pretrained import load_pretrained
 from common.progress import Progress
 from common.recipe import build_optimizer, build_schedule, split_evenly
@@ -220,7 +220,8 @@ class Training:
 
     def train_step(self, batch: Tensor, augment: Augmentation, epoch: int) -> None:
         """One step on the pictures with these indices, int64 (n,); their gradients add up a piece at a time."""
-        torch.manual_seed(derive_seed(self.options.seed, epoch, 2, self.step, self.world.rank))  # for dropout
+        if self.recipe.network not in OWN_NETWORKS:  # others have dropout and the like
+            torch.manual_seed(derive_seed(self.options.seed, epoch, 2, self.step, self.world.rank))
         self.optimizer.zero_grad()
         loss, correct = torch.zeros(2, device=self.device)
         pieces = split_evenly(self.world.share(batch), self.recipe.micro_batch)

@@ -210,6 +210,27 @@ def test_other_params_or_data_start_anew(kennel: Kennel) -> None:
 
 
 @needs_fork
+def test_dropout_is_the_same_after_a_kill(kennel: Kennel) -> None:
+    project = Project(kennel.path)
+    project.change(
+        train__recipe="transfer", recipes__transfer__network="squeezenet1_1", recipes__transfer__pretrained=False
+    )
+    project.change(recipes__transfer__epochs=1, recipes__transfer__batch_size=50, recipes__transfer__crop_padding=2)
+    assert kennel.train()[0] == 0
+    undisturbed = outputs(kennel.path)
+    for name in OUTPUTS:
+        (kennel.path / name).unlink()
+    seconds = 1.0
+    while not (kennel.path / STATE).exists():
+        kennel.train(seconds)
+        seconds += 0.5
+    status, errors = kennel.train()
+    assert status == 0
+    assert 1 <= int(errors.split("carrying on after epoch 0, step ")[1].split()[0]) < 26
+    assert outputs(kennel.path) == undisturbed
+
+
+@needs_fork
 def test_early_stopping_keeps_the_best_epoch(kennel: Kennel) -> None:
     project = Project(kennel.path)
     project.change(train__early_stopping=2, recipes__quick__epochs=40)
