@@ -2,14 +2,18 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors import safe_open
 from torch import Tensor, nn
 from torchvision import models
 
@@ -17,8 +21,8 @@ from common import pretrained
 from common.network import build_network
 from common.params import Recipe, load_params
 from common.pretrained import load_pretrained
-from helpers import refused
-from project import REPOSITORY
+from helpers import encode, lay_out, refused
+from project import REPOSITORY, Project
 from servers import serving
 
 
@@ -65,6 +69,32 @@ def test_all_but_the_last_layer_are_the_published_ones(publish: Callable[[str, b
     again = build_network(recipe("squeezenet1_1"), 64, 3)
     load_pretrained(again, "squeezenet1_1")  # from the cache: the server is gone
     assert torch.equal(again.state_dict()["features.0.weight"], theirs.state_dict()["features.0.weight"])
+
+
+def test_own_pictures_of_224_pixels_go_through_every_stage(
+    publish: Callable[[str, bytes], Path], project: Project
+) -> None:
+    """The recipe transfer as it stands, but for one epoch: a class of dark pictures and one of light ones."""
+    rng = np.random.default_rng(0)
+    shades = {f"{name}/{number}.png": shade for name, shade in (("dark", 40), ("light", 180)) for number in range(16)}
+    pictures = {
+        name: encode(Image.fromarray(rng.integers(shade, shade + 40, (100, 300, 3), np.uint8)))
+        for name, shade in shades.items()
+    }
+    lay_out(project.path / "pictures", pictures)
+    project.change(download__dataset="folder", download__source="pictures", download__image_size=224)
+    project.change(train__recipe="transfer", recipes__transfer__epochs=1, recipes__transfer__batch_size=4)
+    torch.manual_seed(0)
+    with serving(published(models.resnet18().state_dict())) as server:
+        publish(server.url, server.content)
+        for stage in ("download", "preview", "train", "test_sample", "evaluate"):
+            project.call(stage)
+    with safe_open(project.model, framework="pt") as file:
+        recipe = json.loads(next(iter(file.metadata().values())))["recipe"]
+    assert recipe["precision"] in ("float32", "bfloat16")  # what was meant by auto here
+    metrics = json.loads((project.reports / "metrics.json").read_text())
+    assert (metrics["n"], metrics["accuracy"]) == (6, 100)
+    assert Image.open(project.reports / "filters.png").size > (640, 640)
 
 
 def test_densenet_s_old_names_are_understood(publish: Callable[[str, bytes], Path]) -> None:

@@ -9,7 +9,7 @@ import yaml
 from torch.nn.functional import cross_entropy
 
 from common.augment import views
-from common.classifier import Classifier, Description
+from common.classifier import Classifier, Description, settle_precision
 from common.params import Recipe, load_params
 from common.stage import UserError
 
@@ -63,6 +63,25 @@ def test_bfloat16_trains_float32_weights() -> None:
     for name, weight in classifier.network.named_parameters():
         assert weight.dtype == torch.float32
         assert not weight.requires_grad or (weight.grad is not None and weight.grad.isfinite().all()), name
+
+
+@pytest.mark.parametrize(
+    ("has", "device", "expected"),
+    [
+        ("avx512_bf16", "cpu", "bfloat16"),
+        ("amx_tile", "cpu", "bfloat16"),
+        ("avx2", "cpu", "float32"),
+        ("", "mps", "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_computes_in_it(
+    has: str, device: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for feature in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{feature}_supported", lambda feature=feature: feature == has)
+    assert settle_precision(small(precision="auto"), torch.device(device)).precision == expected
+    for chosen in ("float32", "bfloat16"):
+        assert settle_precision(small(precision=chosen), torch.device(device)).precision == chosen
 
 
 WHITENED = "accurate"
