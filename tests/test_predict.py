@@ -40,7 +40,11 @@ def read_json(text: str) -> Any:
 def pngs_of(project: Project, count: int) -> dict[str, bytes]:
     """The first test pictures as files, by names in their order."""
     images = np.load(project.images / "test_images.npy")[:count]
-    return {f"{index:03}.png": encode(Image.fromarray(image.transpose(1, 2, 0))) for index, image in enumerate(images)}
+    return {f"{index:03}.png": as_png(image) for index, image in enumerate(images)}
+
+
+def as_png(image: np.ndarray[Any, Any]) -> bytes:
+    return encode(Image.fromarray(image.transpose(1, 2, 0)))
 
 
 def expected(model: Path, images: Path, count: int) -> np.ndarray[Any, Any]:
@@ -103,8 +107,7 @@ def test_test_time_averaging_in_bfloat16_as_evaluate_does(
     model = whitened(tmp_path / "m.safetensors")
     images = patches(3)
     np.save(tmp_path / "images.npy", images)
-    files = {f"{index}.png": encode(Image.fromarray(image.transpose(1, 2, 0))) for index, image in enumerate(images)}
-    lay_out(tmp_path / "pictures", files)
+    lay_out(tmp_path / "pictures", {f"{index}.png": as_png(image) for index, image in enumerate(images)})
     run(monkeypatch, model, tmp_path / "pictures", "--json")
     probabilities = expected(model, tmp_path / "images.npy", 3)
     check(read_json(capsys.readouterr().out), probabilities, ["cent", "öre", "sou"])
@@ -113,19 +116,19 @@ def test_test_time_averaging_in_bfloat16_as_evaluate_does(
     assert np.abs(plain - probabilities).max() > 1e-3  # so averaging does matter here
 
 
-def test_text_is_aligned_and_says_the_same(trained: Project, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    pngs = list(pngs_of(trained, 2).values())
-    lay_out(trained.path, {"a.png": pngs[0], "a longer näme.png": pngs[1]})
-    run(monkeypatch, "a.png", "a longer näme.png")
+def test_text_is_aligned_and_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, names = whitened(tmp_path / "m.safetensors"), ["a.png", "b.png", "a longer näme.png"]
+    np.save("images.npy", patches(3))
+    lay_out(tmp_path, dict(zip(names, map(as_png, patches(3)), strict=True)))
+    run(monkeypatch, model, *names)
     lines = capsys.readouterr().out.splitlines()
-    probabilities = expected(trained.model, trained.images / "test_images.npy", 2)
-    for line, name, row in zip(lines, ["a.png", "a longer näme.png"], probabilities, strict=True):
-        assert line.startswith(name.ljust(len("a longer näme.png")) + "  ")
-        found = re.findall(r"(\d) +([\d.]+) %", line[len("a longer näme.png") :])
-        assert found == [(str(label), f"{100 * row[label]:.1f}") for label in np.argsort(-row)[:3]]
-    assert [match.start() for match in re.finditer("%", lines[0])] == [
-        match.start() for match in re.finditer("%", lines[1])
-    ]
+    for line, name, row in zip(lines, names, expected(model, Path("images.npy"), 3), strict=True):
+        assert line.startswith(name.ljust(len(names[2])) + "  ")
+        found = re.findall(r"(\w+) +([\d.]+) %", line[len(names[2]) :])
+        assert found == [(["cent", "öre", "sou"][label], f"{100 * row[label]:.1f}") for label in np.argsort(-row)]
+    assert len({line.split()[-6] for line in lines}) == 2  # the first classes differ, and so do their lengths
+    assert len({tuple(match.start() for match in re.finditer("%", line)) for line in lines}) == 1
 
 
 def test_one_picture_on_standard_input(trained: Project, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
