@@ -73,8 +73,9 @@ def views(images: Tensor, kind: str) -> list[Tensor]:
     """The views of pictures, (n, 3, H, W), over which test-time averaging goes; themselves first."""
     if kind == "none":
         return [images]
-    still = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    shifts = [torch.full((len(images), 2), by, device=images.device) for by in (0, -1, 1)]
+    count = images.shape[0]  # len() would be a constant to torch.export
+    still = torch.zeros(count, dtype=torch.bool, device=images.device)
+    shifts = [torch.full((count, 2), by, device=images.device) for by in (0, -1, 1)]
     return [
         move(images, by, flips)
         for by in (shifts if kind == "mirror_shift" else shifts[:1])
