@@ -207,6 +207,12 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     assert line == "train.processes is 3, but this machine has 2 GPUs; choose auto"
 
 
+@pytest.mark.parametrize("value", ["two", "Auto", 0, -1, 1.5, True, None])
+def test_what_is_no_number_of_processes_is_one_line(value: Any, project: Project) -> None:
+    project.change(train__processes=value)
+    assert refused(load_params) == f"params.yaml: train.processes is {value!r}; it must be 1 or more, or auto"
+
+
 def test_no_process_may_be_left_without_pictures() -> None:
     recipes = load_params(REPOSITORY / "params.yaml").recipes
     check_shares(World(0, 4), recipes["tutorial"], batch=4, validation=0)

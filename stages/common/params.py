@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from .files import PARAMS
 from .shapes import lenet_sizes, whitened_sizes
@@ -23,6 +24,13 @@ Rate = Annotated[float, Field(gt=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 OWN_NETWORKS = ("lenet", "whitened")  # the others are torchvision's
 PerChannel = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+def count_or_auto(value: Any) -> Any:
+    """For one error instead of one for each of two types."""
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise PydanticCustomError("count_or_auto", "Input should be 1 or more, or auto")
 
 
 class Section(BaseModel):
@@ -49,7 +57,7 @@ class Train(Section):
     recipe: str
     seed: Seed
     device: Device
-    processes: Count | Literal["auto"]
+    processes: Annotated[int | Literal["auto"], PlainValidator(count_or_auto)]
     threads: Count | None
     checkpoint_minutes: Annotated[float, Field(gt=0)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
