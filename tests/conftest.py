@@ -7,6 +7,13 @@ import torch
 
 from project import Project, new_project
 
+# They start first, one on each worker: the suite takes as long as the slower of two workers.
+LONGEST = {"test_pipeline.py", "test_readme.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def prepared_once(tmp_path_factory: pytest.TempPathFactory) -> Project:

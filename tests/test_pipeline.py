@@ -7,16 +7,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from PIL import Image
 
+from checkout import OUTPUTS, Checkout
 from helpers import ROOT, merge, snapshot, wait_until
+from project import Project
 from test_graph import GRAPH, outputs, paths
 
 BASE: dict[str, Any] = {
@@ -26,30 +29,15 @@ BASE: dict[str, Any] = {
     "evaluate": {"device": "cpu"},
     "recipes": {"quick": {"learning_rate": 0.05}},  # few pictures need large steps
 }
-OUTPUTS = {path: options for stage in GRAPH["stages"] for path, options in outputs(stage).items()}
+LONGER: dict[str, Any] = {"train": {"seed": 7}, "recipes": {"quick": {"epochs": 6}}}  # is killed after the first epoch
 
 
 @dataclass
-class Clone:
+class Clone(Checkout):
     """A checkout in which the pipeline has run once."""
 
-    path: Path
-    environment: dict[str, str]
-    ran: list[str]
-    printed: str
-    errors: str = ""
-
-    def call(self, *command: str, status: int | None = 0) -> str:
-        """What a command prints; ``status`` None for any but 0."""
-        done = subprocess.run(
-            command, cwd=self.path, env=self.environment, capture_output=True, encoding="utf-8", check=False
-        )
-        self.errors = done.stderr
-        assert done.returncode == status if status is not None else done.returncode, done.stdout + done.stderr
-        return done.stdout if status == 0 else done.stdout + done.stderr
-
-    def dvc(self, *arguments: str, status: int | None = 0) -> str:
-        return self.call(sys.executable, "-m", "dvc", *arguments, status=status)
+    ran: list[str] = field(default_factory=list)
+    printed: str = ""
 
     def repro(self) -> list[str]:
         """Names of the stages that ``dvc repro`` ran."""
@@ -62,6 +50,10 @@ class Clone:
         merge(params, BASE)
         merge(params, changes)
         (self.path / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True), encoding="utf-8")
+
+    def restore(self) -> None:
+        self.call("git", "checkout", "-q", "--force", "main")
+        self.dvc("checkout", "--force", "--quiet")
 
     def outputs(self) -> dict[str, bytes]:
         """Every declared output, by path; of a directory its files."""
@@ -78,37 +70,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone of the working tree, in a path with spaces and umlauts (fault 56)."""
     home = tmp_path_factory.mktemp("home")
     path = tmp_path_factory.mktemp("pipeline") / "mein Ordner für Bilder"
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\0")
-    for name in files:
-        if name and name != "dvc.lock" and name not in OUTPUTS and (ROOT / name).is_file():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, path / name)
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # dvc.yaml's python
-        "HOME": str(home),
-        "DVC_GLOBAL_CONFIG_DIR": str(home),
-        "DVC_SYSTEM_CONFIG_DIR": str(home),
-        "DVC_SITE_CACHE_DIR": str(home / "site"),
-        "PYTHONIOENCODING": "utf-8",
-        "OMP_NUM_THREADS": "1",  # on a busy machine threads that wait for each other take many times as long
-    }
-    clone = Clone(path, environment, [], "")
+    clone = Clone.of_working_tree(path, home)
     clone.set()
-    clone.call("git", "init", "-q")
-    clone.call("git", "config", "user.email", "test@localhost")
-    clone.call("git", "config", "user.name", "test")
-    clone.call("git", "add", ".")
-    clone.call("git", "commit", "-qm", "before")
+    clone.start_repository()
     clone.ran = clone.repro()
-    clone.call("git", "add", ".")
-    clone.call("git", "commit", "-qm", "after the first run")
+    clone.commit("after the first run")
     return clone
 
 
@@ -116,9 +82,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def base(clone: Clone) -> Iterator[Clone]:
     """The clone with the first run's parameters and outputs, and back to them afterwards."""
     yield clone
-    clone.set()
-    clone.call("git", "checkout", "-q", "--", ".")
-    clone.dvc("checkout", "--force", "--quiet")
+    clone.restore()
 
 
 def test_56_every_stage_runs_in_order(clone: Clone) -> None:
@@ -154,24 +118,17 @@ def test_51_a_second_run_runs_nothing(base: Clone) -> None:
     assert base.outputs() == before
 
 
-def test_another_sample_of_test_pictures_runs_one_stage(base: Clone) -> None:
-    before = base.outputs()
-    base.set(test_sample={"seed": 1})
-    assert base.repro() == ["test-sample"]
-    after = base.outputs()
-    assert {name for name in after if after[name] != before[name]} == {"reports/test_sample.png/"}
-
-
 def test_a_recipe_that_is_not_in_use_runs_nothing(base: Clone) -> None:
     base.set(recipes={"tutorial": {"epochs": 7, "learning_rate": 0.5}})
     assert base.repro() == []
 
 
-def test_54_a_parameter_set_back_is_restored_and_not_trained_again(base: Clone) -> None:
+def test_54_parameters_set_back_are_restored_and_not_trained_again(base: Clone) -> None:
     before = base.outputs()
-    base.set(recipes={"quick": {"learning_rate": 0.01}})
+    base.set(recipes={"quick": {"learning_rate": 0.01}}, test_sample={"seed": 1})
     changes = json.loads(base.dvc("params", "diff", "--json"))
-    assert changes == {"params.yaml": {"recipes.quick.learning_rate": {"old": 0.05, "new": 0.01, "diff": -0.04}}}
+    assert changes["params.yaml"]["recipes.quick.learning_rate"] == {"old": 0.05, "new": 0.01, "diff": -0.04}
+    assert changes["params.yaml"].keys() == {"recipes.quick.learning_rate", "test_sample.seed"}
     assert sorted(base.repro()) == ["evaluate", "test-sample", "train"]
     after = base.outputs()
     changed = {"models/classifier.safetensors/", "reports/history.csv/", "reports/predictions.csv/"}
@@ -179,9 +136,14 @@ def test_54_a_parameter_set_back_is_restored_and_not_trained_again(base: Clone) 
     assert all(after[name] == before[name] for name in before if name.startswith("data/"))
     assert "accuracy" in base.dvc("metrics", "diff")
 
+    base.set(test_sample={"seed": 1})
+    assert base.repro() == ["test-sample"]
+    assert base.printed.count("is cached - skipping run") == 2
+    after = base.outputs()
+    assert {name for name in after if after[name] != before[name]} == {"reports/test_sample.png/"}
+
     base.set()
     assert base.repro() == []
-    assert base.printed.count("is cached - skipping run") == 3
     assert base.outputs() == before
 
 
@@ -275,30 +237,85 @@ def test_the_graph_is_shown(clone: Clone) -> None:
     }
 
 
-def test_52_a_kill_in_mid_training_leaves_nothing_to_repair(base: Clone) -> None:
-    slow: dict[str, dict[str, Any]] = {
-        "train": {"seed": 7, "checkpoint_minutes": 1e-6},
-        "recipes": {"quick": {"epochs": 12}},
-    }
-    base.set(**slow)
-    assert "train" in base.repro()
-    undisturbed = base.outputs()
-    base.set()
-    base.repro()
+@pytest.fixture(scope="module")
+def undisturbed(clone: Clone) -> dict[str, bytes]:
+    """What a longer training writes that nobody disturbs, but for its speed."""
+    clone.set(**LONGER)
+    clone.dvc("repro", "train")
+    written = written_by_train(clone)
+    clone.restore()
+    return written
 
-    base.set(**slow)
-    shutil.rmtree(base.path / ".dvc" / "cache" / "runs")  # or DVC would restore what the first run made
+
+def written_by_train(clone: Clone) -> dict[str, bytes]:
+    return {path: (clone.path / path).read_bytes() for path in outputs("train").keys() - {"reports/timing.csv"}}
+
+
+@pytest.mark.parametrize("command", ["repro train", "exp run -S train.seed=7 -S recipes.quick.epochs=6 train"])
+def test_52_a_kill_in_mid_training_leaves_nothing_to_repair(
+    base: Clone, undisturbed: dict[str, bytes], command: str
+) -> None:
+    if command.startswith("repro"):
+        base.set(**LONGER)
+    shutil.rmtree(base.path / ".dvc" / "cache" / "runs")  # or DVC would restore what an earlier run made
     state = base.path / "models" / "resume.state"
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", "train"], cwd=base.path, env=base.environment, start_new_session=True
+        [sys.executable, "-m", "dvc", *command.split()], cwd=base.path, env=base.environment, start_new_session=True
     )
     wait_until(lambda: state.exists() or process.poll() is not None)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (base.path / "models" / "classifier.safetensors").exists()
 
-    assert "train" in base.repro()
+    base.dvc(*command.split())
     assert "carrying on after epoch" in base.errors
-    same = [path for path in undisturbed if not path.startswith("reports/timing.csv")]
-    assert {path: base.outputs()[path] for path in same} == {path: undisturbed[path] for path in same}
+    if command.startswith("exp"):
+        base.call("git", "switch", "-")  # DVC had left the branch while the experiment ran
+    assert base.call("git", "branch", "--show-current") == "main\n"
+    assert written_by_train(base) == undisturbed
     assert not state.exists()
+
+
+@pytest.fixture(params=["directory", "s3"])
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Clone], None]]:
+    """An empty remote: how to connect a clone to it."""
+    if request.param == "directory":
+        yield lambda clone: connect(clone, str(tmp_path / "remote"))
+        return
+    pytest.importorskip("dvc_s3", reason="needs the extra s3")
+    server = pytest.importorskip("moto.server", reason="needs the extra s3").ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        httpx.put(f"{endpoint}/bucket", trust_env=False).raise_for_status()
+        yield lambda clone: connect(clone, "s3://bucket/project", endpoint)
+    finally:
+        server.stop()
+
+
+def connect(clone: Clone, url: str, endpoint: str | None = None) -> None:
+    clone.dvc("remote", "add", "--local", "--default", "storage", url)
+    if endpoint is not None:
+        clone.dvc("remote", "modify", "--local", "storage", "endpointurl", endpoint)
+        clone.environment |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "NO_PROXY": "127.0.0.1"}
+
+
+def test_a_fresh_clone_pulls_what_was_pushed_and_has_nothing_to_do(
+    clone: Clone, remote: Callable[[Clone], None], tmp_path: Path
+) -> None:
+    remote(clone)
+    clone.dvc("push")
+    (clone.path / ".dvc" / "config.local").unlink()
+
+    clone.call("git", "clone", "-q", ".", str(tmp_path / "fresh"))
+    fresh = Clone(tmp_path / "fresh", clone.environment)
+    remote(fresh)
+    fresh.dvc("pull")
+    assert fresh.outputs() == clone.outputs()
+    assert fresh.repro() == []
+    assert "up to date" in fresh.printed
+
+    for path in ["predictions.csv", "metrics.json"]:
+        (fresh.path / "reports" / path).unlink()
+    Project(fresh.path).call("evaluate")
+    assert fresh.outputs() == clone.outputs()
