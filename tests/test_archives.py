@@ -57,7 +57,7 @@ def packed(kind: str, contents: dict[str, bytes]) -> bytes:
 
 def read_all(path: Path) -> dict[str, bytes]:
     with open_tree(path) as tree:
-        return {name: tree.read(name) for name in tree.names}
+        return {name: tree.read(name) for name in tree}
 
 
 def test_a_directory_is_read_by_names_in_order(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_an_archive_is_read_as_the_directory_in_it(tmp_path: Path, kind: str) ->
 def test_members_are_read_again_and_in_any_order(tmp_path: Path) -> None:
     (tmp_path / "a.tar.xz").write_bytes(packed("tar.xz", CONTENTS))
     with open_tree(tmp_path / "a.tar.xz") as tree:
-        for name in [*tree.names, *reversed(tree.names)]:
+        for name in [*tree, *sorted(tree, reverse=True)]:
             assert tree.read(name) == CONTENTS[name]
 
 
