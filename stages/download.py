@@ -23,7 +23,6 @@ from filelock import FileLock
 from PIL import Image
 
 from common.archives import Tree, open_tree
-from common.fetch import fetch
 from common.files import ARCHIVES, IMAGES, replacing, sha256, write_json
 from common.images import (
     Array,
@@ -275,6 +274,8 @@ def published_archive(published: Published, download: Download) -> Path:
         UserError: it cannot be had, or the user's copy is not the published one, byte for byte.
     """
     if download.source is None:
+        from common.fetch import fetch  # memory and time that other data sets need not spend
+
         path = ARCHIVES / published.file
         fetch(download.mirrors or published.urls, path, published.sha256, published.size)
         return path

@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import random
+import re
 import stat
 import tarfile
 import zipfile
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from common.archives import open_tree
-from helpers import lay_out, refused, snapshot
+from helpers import lay_out, refused, snapshot, start
 
 CONTENTS = {
     "cat/1.png": random.Random(1).randbytes(5000),
@@ -210,6 +211,28 @@ def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
     whole[whole.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(whole)
     assert "cat/1.png" in refused(lambda: read_all(path))
+
+
+def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
+    """Which a file system and a tar may hold: cat in Latin-1 is not UTF-8."""
+    contents = {b"k\xe4tzchen/1.png".decode(errors="surrogateescape"): b"1", "\uffee/1.png": b"2", "cat/1.png": b"3"}
+    (tmp_path / "a.tar").write_bytes(tarred(contents))
+    found = read_all(tmp_path / "a.tar")
+    assert found == contents
+    assert list(found) == sorted(contents)
+
+
+def test_13_no_room_for_the_names_of_many_files_is_one_line(tmp_path: Path) -> None:
+    lay_out(tmp_path / "many", {f"{number:0200}": b"" for number in range(12_000)})
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom common.archives import open_tree\n"
+        "from common.stage import run\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "def main():\n    with open_tree(Path('many')) as tree: print(sum(1 for name in tree))\nrun(main)"
+    )
+    process = start(code, tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert re.fullmatch(r"error: many: the list of its files: .*; make room where temporary files go\n", errors)
 
 
 def test_an_unknown_kind_names_the_known_ones(tmp_path: Path) -> None:
