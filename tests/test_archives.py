@@ -213,6 +213,22 @@ def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
     assert "cat/1.png" in refused(lambda: read_all(path))
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_of_two_members_of_one_name_the_later_counts_as_when_it_is_unpacked(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(packed(kind, CONTENTS))
+    if kind == "zip":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("cat/1.png", b"later")
+    else:
+        with tarfile.open(path, "a") as tar:
+            member = tarfile.TarInfo("./cat/1.png")
+            member.size = 5
+            tar.addfile(member, io.BytesIO(b"later"))
+    assert read_all(path) == CONTENTS | {"cat/1.png": b"later"}
+
+
 def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
     """Which a file system and a tar may hold: cat in Latin-1 is not UTF-8."""
     contents = {b"k\xe4tzchen/1.png".decode(errors="surrogateescape"): b"1", "\uffee/1.png": b"2", "cat/1.png": b"3"}

@@ -65,7 +65,7 @@ def as_bytes(name: str) -> bytes:
 def open_tree(path: Path) -> Iterator[Tree]:
     """Open a directory, a .zip or a .tar, plain or compressed with gzip, bzip2 or xz.
 
-    A .zip's table of contents stays in memory, some 500 bytes a file; of the others nothing that grows with the files.
+    A .zip's table of contents stays in memory, some 650 bytes a file; of the others, nothing that grows with the files.
 
     Raises:
         UserError: there is no such path, its kind is unknown, it is damaged, or it holds a link, a device or a
