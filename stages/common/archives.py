@@ -119,7 +119,7 @@ def open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Iterable[File], Read
             kind = stat.S_IFMT(member.external_attr >> 16)
             name = check_member(path, member.filename, regular=kind in (0, stat.S_IFREG, stat.S_IFDIR))
             if not member.is_dir():
-                yield name, position, member.file_size
+                yield name, position, 0
 
     def read(name: str, position: int, _: int) -> bytes:
         try:
