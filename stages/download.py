@@ -9,10 +9,12 @@ import io
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress, filterfalse, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +23,6 @@ from filelock import FileLock
 from PIL import Image
 
 from common.archives import Tree, open_tree
-from common.fetch import fetch
 from common.files import ARCHIVES, IMAGES, replacing, sha256, write_json
 from common.images import (
     Array,
@@ -44,12 +45,13 @@ THREADS_PAY_FROM = 50_000  # bytes a file: with smaller ones, threads spend thei
 
 @dataclass(frozen=True)
 class Source:
-    """Pictures before they are written: per split their labels, int64 (N,), and how to get a slice of the pictures."""
+    """Pictures before they are written: per split labels, int64 (N,), and in the same order what is to be decoded."""
 
     name: str
     classes: list[str]  # in label order
     labels: dict[Split, Array]
-    decode: Callable[[Split, slice], Array]  # uint8 (n, 3, image_size, image_size)
+    pictures: dict[Split, Iterable[Any]]
+    decode: Callable[[list[Any]], Array]  # n of these to uint8 (n, 3, image_size, image_size)
     origin: str
     sha256: str | None = None
 
@@ -149,12 +151,13 @@ def write_images(source: Source, image_size: int) -> Dataset:
             for split, labels in source.labels.items():
                 np.save(labels_path(split, directory), labels)
                 shape = (len(labels), 3, image_size, image_size)
-                images = np.lib.format.open_memmap(images_path(split, directory), "w+", np.uint8, shape)
-                for start in range(0, len(labels), AT_A_TIME):
-                    batch = slice(start, min(start + AT_A_TIME, len(labels)))
-                    images[batch] = source.decode(split, batch)
-                    progress.update(batch.stop - batch.start)
-                images.flush()
+                pictures = iter(source.pictures[split])
+                with images_path(split, directory).open("wb") as file:  # written, since a mapped file counts as memory
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, header)
+                    while batch := list(islice(pictures, AT_A_TIME)):
+                        file.write(source.decode(batch).tobytes())
+                        progress.update(len(batch))
         write_json(dataset_path(directory), dataset.model_dump())
     return dataset
 
@@ -166,20 +169,21 @@ def digits(download: Download) -> Source:
     bundle = load_digits()
     classes = [str(name) for name in bundle.target_names]
     grey = (bundle.images * 255 / 16).round().astype(np.uint8)
-    members = train_and_test(bundle.target, classes, download)
+    masks = train_and_test(bundle.target, classes, download)
 
-    def decode(split: Split, batch: slice) -> Array:
-        images = [Image.fromarray(grey[index]).convert("RGB") for index in members[split][batch]]
+    def decode(pictures: list[Array]) -> Array:
+        images = [Image.fromarray(picture).convert("RGB") for picture in pictures]
         return np.stack([to_array(image, download.image_size) for image in images])
 
-    labels = {split: bundle.target[indices].astype(np.int64) for split, indices in members.items()}
-    return Source("digits", classes, labels, decode, "scikit-learn's digits")
+    labels = {split: bundle.target[mask].astype(np.int64) for split, mask in masks.items()}
+    pictures: dict[Split, Iterable[Array]] = {split: grey[mask] for split, mask in masks.items()}
+    return Source("digits", classes, labels, pictures, decode, "scikit-learn's digits")
 
 
 def folder(tree: Tree, path: Path, download: Download) -> Source:
     """Pictures in class folders, below train/ and test/ or not."""
-    members = sort_pictures(visible(tree.names, path), path, download)
-    classes = sorted({label for pictures in members.values() for label, _ in pictures})
+    report_hidden(tree, path)
+    classes, all_labels, masks = sort_pictures(tree, path, download)
 
     def decode_one(name: str, content: bytes) -> Array:
         try:
@@ -187,70 +191,80 @@ def folder(tree: Tree, path: Path, download: Download) -> Source:
         except UserError as error:
             raise UserError(f"{path}: {name}: {error}") from None
 
-    def decode(split: Split, batch: slice) -> Array:
-        names = [name for _, name in members[split][batch]]
+    def decode(names: list[str]) -> Array:
         contents = [tree.read(name) for name in names]
         if sum(map(len, contents)) < THREADS_PAY_FROM * len(contents):
             return np.stack(list(map(decode_one, names, contents)))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.stack(list(pool.map(decode_one, names, contents)))
 
-    labels = {
-        split: np.array([classes.index(label) for label, _ in pictures], np.int64)
-        for split, pictures in members.items()
-    }
+    labels = {split: all_labels[mask] for split, mask in masks.items()}
+    pictures: dict[Split, Iterable[str]] = {split: compress(visible(tree), mask) for split, mask in masks.items()}
     checksum = None if path.is_dir() else sha256(path)
-    return Source(path.name.split(".")[0] or path.name, classes, labels, decode, path.name, checksum)
+    return Source(path.name.split(".")[0] or path.name, classes, labels, pictures, decode, path.name, checksum)
 
 
-def visible(names: list[str], path: Path) -> list[str]:
-    """Leave out what file managers hide among pictures, and say so."""
-    hidden = [name for name in names if any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
-    if hidden:
-        print(f"{path}: {len(hidden)} hidden files left out, such as {hidden[0]}", file=sys.stderr)
-    return sorted(set(names) - set(hidden))
+def report_hidden(names: Iterable[str], path: Path) -> None:
+    count = sum(map(is_hidden, names))
+    if count:
+        print(f"{path}: {count} hidden files left out, such as {next(filter(is_hidden, names))}", file=sys.stderr)
 
 
-def sort_pictures(names: list[str], path: Path, download: Download) -> dict[Split, list[tuple[str, str]]]:
-    """Per split, (class, name) of each picture, in the order of the names.
+def visible(names: Iterable[str]) -> Iterator[str]:
+    """Leave out what file managers hide among pictures."""
+    return filterfalse(is_hidden, names)
+
+
+def is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+def sort_pictures(names: Iterable[str], path: Path, download: Download) -> tuple[list[str], Array, dict[Split, Array]]:
+    """The classes; for the pictures in the order of their names, labels, int64 (N,); per split, its mask, bool (N,).
+
+    The names are gone through, never collected: only their folders are.
 
     Raises:
         UserError: there are none, or a folder is not where it should be, or a class is in one split alone.
     """
-    parts = [PurePosixPath(name).parts for name in names]
-    while parts and len({part[0] for part in parts}) == 1 and min(map(len, parts)) > 2:
+    counts = Counter(name.rpartition("/")[0] for name in visible(names))
+    parts = [PurePosixPath(folder).parts for folder in counts]
+    while parts and len({part[:1] for part in parts}) == 1 and min(map(len, parts)) > 1:
         parts = [part[1:] for part in parts]  # a folder around it all, as many archives have
-    has_splits = {part[0] for part in parts} == {"train", "test"}
-    for name, part in zip(names, parts, strict=True):
-        if len(part) != (3 if has_splits else 2):
+    has_splits = {part[:1] for part in parts} == {("train",), ("test",)}
+    for folder, part in zip(counts, parts, strict=True):
+        if len(part) != (2 if has_splits else 1):
+            name = next(name for name in visible(names) if name.rpartition("/")[0] == folder)
             raise UserError(
                 f"{path}: {name} is not where a picture should be; lay them out as CLASS/PICTURE, or as "
                 "train/CLASS/PICTURE and test/CLASS/PICTURE"
             )
-    classes = sorted({part[-2] for part in parts})
+    classes = sorted({part[-1] for part in parts})
     if len(classes) < 2:
         raise UserError(
             f"{path}: has {len(classes)} classes {classes}; it needs a folder of pictures for each of 2 or more"
         )
+    # All are at the same depth, so that the sorted names go through one folder after the other.
+    in_folder = list(counts.values())
+    labels = np.repeat(np.array([classes.index(part[-1]) for part in parts], np.int64), in_folder)
     if not has_splits:
-        members = train_and_test(np.array([classes.index(part[-2]) for part in parts]), classes, download)
-        return {split: [(parts[index][-2], names[index]) for index in indices] for split, indices in members.items()}
-    pictures: dict[Split, list[tuple[str, str]]] = {"train": [], "test": []}
-    for name, part in zip(names, parts, strict=True):
-        pictures["train" if part[0] == "train" else "test"].append((part[1], name))
-    for split, present in pictures.items():
-        absent = set(classes) - {label for label, _ in present}
+        return classes, labels, train_and_test(labels, classes, download)
+    for split in ("train", "test"):
+        absent = set(classes) - {part[1] for part in parts if part[0] == split}
         if absent:
             raise UserError(
                 f"{path}: {split}/ has no pictures of {', '.join(sorted(absent))}; every class must be in both"
             )
-    return pictures
+    is_train = np.repeat([part[0] == "train" for part in parts], in_folder)
+    return classes, labels, {"train": is_train, "test": ~is_train}
 
 
 def train_and_test(labels: Array, classes: list[str], download: Download) -> dict[Split, Array]:
-    """Indices of the pictures of each split."""
-    train, test = split_by_class(labels, classes, download.test_fraction, download.seed)
-    return {"train": train, "test": test}
+    """Per split, which of the pictures are in it: bool (N,)."""
+    train, _ = split_by_class(labels, classes, download.test_fraction, download.seed)
+    is_train = np.zeros(len(labels), bool)
+    is_train[train] = True
+    return {"train": is_train, "test": ~is_train}
 
 
 def published_archive(published: Published, download: Download) -> Path:
@@ -260,6 +274,8 @@ def published_archive(published: Published, download: Download) -> Path:
         UserError: it cannot be had, or the user's copy is not the published one, byte for byte.
     """
     if download.source is None:
+        from common.fetch import fetch  # memory and time that other data sets need not spend
+
         path = ARCHIVES / published.file
         fetch(download.mirrors or published.urls, path, published.sha256, published.size)
         return path
@@ -282,24 +298,23 @@ def cifar(tree: Tree, published: Published, download: Download) -> Source:
         contents: dict[bytes, Any] = ArrayUnpickler(io.BytesIO(tree.read(f"{published.folder}/{member}"))).load()
         return contents
 
-    images: dict[Split, Array] = {}
+    images: dict[Split, Iterable[Array]] = {}
     labels: dict[Split, Array] = {}
     for split, members in published.batches.items():
         batches = [load(member) for member in members]
         images[split] = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
         labels[split] = np.concatenate([batch[published.labels_key] for batch in batches]).astype(np.int64)
 
-    def decode(split: Split, batch: slice) -> Array:
-        pixels = images[split][batch]
+    def decode(pictures: list[Array]) -> Array:
         if download.image_size == 32:
-            return pixels
-        pictures = [Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))) for image in pixels]
-        return np.stack([to_array(picture, download.image_size) for picture in pictures])
+            return np.stack(pictures)
+        resized = [Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))) for picture in pictures]
+        return np.stack([to_array(picture, download.image_size) for picture in resized])
 
     member, key = published.names
     classes = [name.decode() for name in load(member)[key]]
     shown = [SHOWN_AS.get(name, name) for name in classes]
-    return Source(download.dataset, shown, labels, decode, published.file, published.sha256)
+    return Source(download.dataset, shown, labels, images, decode, published.file, published.sha256)
 
 
 class ArrayUnpickler(pickle.Unpickler):

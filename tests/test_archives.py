@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import random
+import re
 import stat
 import tarfile
 import zipfile
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from common.archives import open_tree
-from helpers import lay_out, refused, snapshot
+from helpers import lay_out, refused, snapshot, start
 
 CONTENTS = {
     "cat/1.png": random.Random(1).randbytes(5000),
@@ -57,7 +58,7 @@ def packed(kind: str, contents: dict[str, bytes]) -> bytes:
 
 def read_all(path: Path) -> dict[str, bytes]:
     with open_tree(path) as tree:
-        return {name: tree.read(name) for name in tree.names}
+        return {name: tree.read(name) for name in tree}
 
 
 def test_a_directory_is_read_by_names_in_order(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_an_archive_is_read_as_the_directory_in_it(tmp_path: Path, kind: str) ->
 def test_members_are_read_again_and_in_any_order(tmp_path: Path) -> None:
     (tmp_path / "a.tar.xz").write_bytes(packed("tar.xz", CONTENTS))
     with open_tree(tmp_path / "a.tar.xz") as tree:
-        for name in [*tree.names, *reversed(tree.names)]:
+        for name in [*tree, *sorted(tree, reverse=True)]:
             assert tree.read(name) == CONTENTS[name]
 
 
@@ -210,6 +211,44 @@ def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
     whole[whole.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(whole)
     assert "cat/1.png" in refused(lambda: read_all(path))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_of_two_members_of_one_name_the_later_counts_as_when_it_is_unpacked(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(packed(kind, CONTENTS))
+    if kind == "zip":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("cat/1.png", b"later")
+    else:
+        with tarfile.open(path, "a") as tar:
+            member = tarfile.TarInfo("./cat/1.png")
+            member.size = 5
+            tar.addfile(member, io.BytesIO(b"later"))
+    assert read_all(path) == CONTENTS | {"cat/1.png": b"later"}
+
+
+def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
+    """Which a file system and a tar may hold: cat in Latin-1 is not UTF-8."""
+    contents = {b"k\xe4tzchen/1.png".decode(errors="surrogateescape"): b"1", "\uffee/1.png": b"2", "cat/1.png": b"3"}
+    (tmp_path / "a.tar").write_bytes(tarred(contents))
+    found = read_all(tmp_path / "a.tar")
+    assert found == contents
+    assert list(found) == sorted(contents)
+
+
+def test_13_no_room_for_the_names_of_many_files_is_one_line(tmp_path: Path) -> None:
+    lay_out(tmp_path / "many", {f"{number:0200}": b"" for number in range(12_000)})
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom common.archives import open_tree\n"
+        "from common.stage import run\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "def main():\n    with open_tree(Path('many')) as tree: print(sum(1 for name in tree))\nrun(main)"
+    )
+    process = start(code, tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert re.fullmatch(r"error: many: the list of its files: .*; make room where temporary files go\n", errors)
 
 
 def test_an_unknown_kind_names_the_known_ones(tmp_path: Path) -> None:

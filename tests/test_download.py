@@ -102,6 +102,14 @@ def test_digits_are_scikit_learns_pixel_by_pixel() -> None:
     assert found["dataset"]["image_size"] == 8
 
 
+def test_an_array_s_file_is_as_numpy_writes_it() -> None:
+    bring(dataset="digits")
+    for path in IMAGES.glob("*.npy"):
+        expected = io.BytesIO()
+        np.save(expected, np.load(path))
+        assert path.read_bytes() == expected.getvalue()
+
+
 @pytest.mark.parametrize("fraction", [0.2, 0.5])
 def test_digits_are_split_by_class(fraction: float) -> None:
     found = bring(dataset="digits", test_fraction=fraction)

@@ -1,8 +1,8 @@
 """What a throttled mirror costs: two local mirrors, one limited to 60 kB/s and one to 20 MB/s, and 40 MB of data.
 
-    python tools/download_benchmark.py
+    python tools/benchmark.py download
 
-takes under a minute on two cores and needs no network. Prints a table for a README; ``measure`` returns its rows.
+takes under a minute on two cores and needs no network.
 """
 
 import hashlib
@@ -77,15 +77,3 @@ def seconds_of_torchvision(mirror: Server) -> float:
             process.kill()
             process.wait()
     return SIZE / arrived * BOUND
-
-
-def main() -> None:
-    rows = measure()
-    print("| " + " | ".join(rows[0]) + " |")
-    print("|---" * len(rows[0]) + "|")
-    for row in rows:
-        print("| " + " | ".join(str(value) for value in row.values()) + " |")
-
-
-if __name__ == "__main__":
-    main()

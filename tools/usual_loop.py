@@ -2,7 +2,7 @@
 
     python tools/usual_loop.py EPOCHS
 
-reads ./data/images and writes reports/timing.csv and history.csv with the columns that the benchmark compares.
+reads ./data/images and writes reports/timing.csv, which the benchmark compares, and history.csv.
 A DataLoader with 2 workers turns each picture into a tensor and normalises it; torch is left at its defaults.
 """
 

@@ -117,15 +117,14 @@ def split_by_class(labels: Array, classes: list[str], fraction: float, seed: int
     Raises:
         UserError: a class has a single picture.
     """
-    apart = []
+    chosen = np.zeros(len(labels), bool)
     for label, name in enumerate(classes):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
             raise UserError(f"class {name} has {len(members)} picture; it needs 2, so that one can be set apart")
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
-        apart.append(np.random.default_rng((seed, label)).permutation(members)[:count])
-    chosen = np.sort(np.concatenate(apart))
-    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+        chosen[np.random.default_rng((seed, label)).permutation(members)[:count]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
 def decode_picture(content: bytes, size: int) -> Array:
