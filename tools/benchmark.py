@@ -15,8 +15,7 @@ processors are what to compare on a machine that others use.
 
 What is compared runs in turn, each in a process of its own. Memory is the largest resident size of a process, which
 the system tells on Linux and macOS. Pictures are made up unless --images names a folder that download has filled: JPEGs
-of 32 x 32, each a class's own noise and some more, and a fifth as many to test on. ``accurate`` takes hours without
-bfloat16 arithmetic in the processor.
+of 32 x 32, each a class's own noise and some more, and a fifth as many to test on.
 Prints a table for a README; on standard error, what it is doing.
 """
 

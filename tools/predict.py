@@ -35,7 +35,7 @@ from common.images import Array, decode_picture
 from common.params import Device
 from common.progress import Progress
 from common.stage import UserError, run
-from download import visible
+from download import report_hidden, visible
 
 AT_A_TIME = 64  # pictures decoded and predicted together
 TOP = 3  # classes named
@@ -108,8 +108,9 @@ def list_pictures(name: str) -> list[str]:
     if name == "-" or not folder.is_dir():
         return [name]
     entries = [entry for entry in folder.rglob("*") if entry.is_symlink() or not entry.is_dir()]
-    inside = visible([entry.relative_to(folder).as_posix() for entry in entries], folder)
-    return [str(folder / path) for path in inside] or [name]
+    inside = sorted(entry.relative_to(folder).as_posix() for entry in entries)
+    report_hidden(inside, folder)
+    return [str(folder / path) for path in visible(inside)] or [name]
 
 
 def predict(classifier: Classifier, pictures: list[str], progress: Progress) -> Iterator[Prediction]:
