@@ -111,7 +111,7 @@ def training(folder: Path, options: argparse.Namespace) -> list[Row]:
         epochs = len(read_timing(folder))
         usual.append(with_epochs(folder, call(folder, ROOT / "tools" / "usual_loop.py", epochs)))
         say(f"{repeat + 1} of {options.repeats}: {ours[-1].seconds:.1f} s against {usual[-1].seconds:.1f} s")
-    ratio = statistics.median(slow.seconds / fast.seconds for slow, fast in zip(usual, ours, strict=True))
+    ratio = median_ratio([result.seconds for result in usual], [result.seconds for result in ours])
     return [
         {"training": "the usual loop", **summarize(usual, pictures * epochs), "times as fast": 1},
         {
@@ -123,7 +123,7 @@ def training(folder: Path, options: argparse.Namespace) -> list[Row]:
 
 
 def accuracy(folder: Path, options: argparse.Namespace) -> list[Row]:
-    """Seconds of training, and what they come to on the test pictures; means over the seeds.
+    """Seconds of training, their median over the seeds, and what they come to on the test pictures.
 
     Raises:
         UserError: no pictures are named.
@@ -146,8 +146,8 @@ def accuracy(folder: Path, options: argparse.Namespace) -> list[Row]:
             "seeds": ", ".join(map(str, options.seeds)),
             "test accuracy, %": ", ".join(map(str, percents[name])),
             "mean": round(statistics.mean(percents[name]), 1),
-            "seconds of training": round(statistics.mean(seconds[name]), 1),
-            f"times as fast as `{first}`": round(sum(seconds[first]) / sum(seconds[name]), 2),
+            "seconds of training": round(statistics.median(seconds[name]), 1),
+            f"times as fast as `{first}`": round(median_ratio(seconds[first], seconds[name]), 2),
         }
         for name in options.recipes
     ]
@@ -186,7 +186,7 @@ def growth_rows(stage: str, results: dict[int, Result], pictures: int) -> list[R
             "CPU seconds": round(result.cpu_seconds, 1),
             "CPU time a picture": f"{result.cpu_seconds / base.cpu_seconds * first / times:.2f} times",
             "peak memory, MB": round(result.peak_mb),
-            "growth": f"{100 * (result.peak_mb / base.peak_mb - 1):+.0f} %",
+            "growth": f"{round(100 * (result.peak_mb / base.peak_mb - 1)):+d} %",
         }
         for times, result in results.items()
     ]
@@ -272,6 +272,11 @@ def summarize(results: Iterable[Result], pictures: int) -> Row:
         "pictures a second": round(pictures / seconds),
         "peak memory, MB": round(max(result.peak_mb for result in results)),
     }
+
+
+def median_ratio(slow: list[float], fast: list[float]) -> float:
+    """Of what ran in turn, one by one."""
+    return statistics.median(one / other for one, other in zip(slow, fast, strict=True))
 
 
 def machine() -> str:
