@@ -240,6 +240,9 @@ def sort_pictures(names: Iterable[str], path: Path, download: Download) -> tuple
                 "train/CLASS/PICTURE and test/CLASS/PICTURE"
             )
     classes = sorted({part[-1] for part in parts})
+    for name in classes:
+        if name.encode(errors="replace").decode() != name:
+            raise UserError(f"{path}: the folder {name!r} has a name that is not Unicode; rename it")
     if len(classes) < 2:
         raise UserError(
             f"{path}: has {len(classes)} classes {classes}; it needs a folder of pictures for each of 2 or more"

@@ -24,7 +24,7 @@ import matplotlib
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss
 from torch.nn.parallel import DistributedDataParallel
 
@@ -85,23 +85,25 @@ def train(params: Params, world: World) -> None:
     device = select_device(params.train.device, world.local_rank)
     if params.train.threads is not None:
         torch.set_num_threads(params.train.threads)
-    pictures = load_images("train")
-    description = Description(
-        dataset=pictures.dataset.name,
-        classes=pictures.dataset.classes,
-        image_size=pictures.dataset.image_size,
-        recipe_name=params.train.recipe,
-        recipe=settle_precision(params.recipes[params.train.recipe], device),
-        seed=params.train.seed,
-        processes=world.size,
-        threads=torch.get_num_threads(),
-        torch=str(torch.__version__),
-    )
-    classifier = Classifier(description)
-    if world.writes:
-        print(layer_table(classifier.network, description.image_size), flush=True)
-
     with joined(world, device):
+        recipe = settle_precision(params.recipes[params.train.recipe], device)
+        recipe = recipe.model_copy(update={"precision": world.from_first(recipe.precision)})
+        pictures = load_images("train")
+        description = Description(
+            dataset=pictures.dataset.name,
+            classes=pictures.dataset.classes,
+            image_size=pictures.dataset.image_size,
+            recipe_name=params.train.recipe,
+            recipe=recipe,
+            seed=params.train.seed,
+            processes=world.size,
+            threads=torch.get_num_threads(),
+            torch=str(torch.__version__),
+        )
+        classifier = Classifier(description)
+        if world.writes:
+            print(layer_table(classifier.network, description.image_size), flush=True)
+
         training = Training(classifier, pictures, params.train, device, world)
         training.resume()
         training.fit()
@@ -126,11 +128,6 @@ class Training:
         self.steps = len(batches)  # in an epoch
         check_shares(world, self.recipe, min(map(len, batches)), len(self.validation))
         prepare(classifier, train.images, self.members)
-        classifier.to(device)
-        self.model = classifier if world.size == 1 else DistributedDataParallel(classifier)
-        self.read = reader(train.images, device)
-        self.optimizer = build_optimizer(self.recipe, classifier.network)
-        self.schedule = build_schedule(self.recipe, self.optimizer, self.steps * self.recipe.epochs)
         self.belongs_to = {
             "recipe": self.recipe.model_dump_json(),
             "seed": str(options.seed),
@@ -139,9 +136,14 @@ class Training:
             "labels": sha256(labels_path("train")),
             "code": checksum_of_code(),
             "torch": str(torch.__version__),
+            "device": device.type,
         }
         world.check_same(self.belongs_to)
-        self.belongs_to["device"] = f"{world.size} times {device}, {torch.get_num_threads()} threads"
+        self.belongs_to["processes"] = f"{world.size} with {torch.get_num_threads()} threads"
+        self.model = wrap(classifier.to(device), world)
+        self.read = reader(train.images, device)
+        self.optimizer = build_optimizer(self.recipe, classifier.network)
+        self.schedule = build_schedule(self.recipe, self.optimizer, self.steps * self.recipe.epochs)
         self.history: list[Row] = []
         self.timing: list[Row] = []
         self.best = Best()
@@ -284,6 +286,20 @@ class Training:
         correct = (probabilities.argmax(dim=1) == labels).sum()
         loss, correct = self.world.sum(torch.stack([loss.double(), correct.double()])) / count
         return {"validation_loss": float(loss), "validation_accuracy": 100 * float(correct)}
+
+
+def wrap(classifier: Classifier, world: World) -> nn.Module:
+    """The classifier, with gradients that are the mean over the processes."""
+    if world.size == 1:
+        return classifier
+    model = DistributedDataParallel(classifier).eval()
+    # After the first backward pass DDP changes the order in which it adds gradients up. To have that behind it before
+    # the first step, also of a training that carries on in its middle, it makes one of a black picture.
+    size = classifier.description.image_size
+    black = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=next(classifier.parameters()).device)
+    model(black).sum().backward()
+    model.zero_grad()
+    return model
 
 
 def check_shares(world: World, recipe: Recipe, batch: int, validation: int) -> None:

@@ -6,6 +6,7 @@ import pickle
 import re
 import signal
 import struct
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -198,6 +199,15 @@ def test_19_pictures_of_many_kinds_and_names(tmp_path: Path) -> None:
         40: "zwei",
         50: "zwei",
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such name")
+def test_19_a_class_whose_name_is_not_unicode_is_refused(tmp_path: Path) -> None:
+    latin = os.fsdecode("Kätzchen".encode("latin-1"))
+    contents = {f"{name}/{number}.png": solid(number) for name in (latin, "dog") for number in range(2)}
+    lay_out(tmp_path / "mine", contents)
+    line = refused(lambda: bring(dataset="folder", source=str(tmp_path / "mine")))
+    assert "the folder 'K\\udce4tzchen' has a name that is not Unicode; rename it" in line
 
 
 def test_more_and_larger_pictures_than_are_converted_at_a_time(tmp_path: Path) -> None:

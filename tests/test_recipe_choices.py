@@ -103,7 +103,7 @@ WHITENED = "accurate"
         ("quick", {"sgd_momentum": 0.5}, "sgd_momentum 0.5 with optimizer sgd; only muon has them: make them null"),
         (WHITENED, {"kernel_size": 4}, "kernel_size is 4; the network 'whitened' needs an odd one"),
         (WHITENED, {"hidden": [10]}, "hidden is [10]; the network 'whitened' has no linear layers but the last"),
-        (WHITENED, {"batch_size": 1}, "batch_size or micro_batch is 1; the network 'whitened' needs 2"),
+        (WHITENED, {"batch_size": 2}, "batch_size or micro_batch is 2; batch norm in the network 'whitened' needs 3"),
         (WHITENED, {"micro_batch": 1}, "batch_size or micro_batch is 1"),
         (WHITENED, {"channels": [8] * 6}, "choose fewer channels ([8, 8, 8, 8, 8, 8] makes 6 groups)"),
         (WHITENED, {"train_sizes": [8, 32]}, "of 8 pixels"),
@@ -115,6 +115,7 @@ WHITENED = "accurate"
         (WHITENED, {"pretrained": True}, "for the network 'whitened' there are no such weights: make it false"),
         (WHITENED, {"channels": []}, "channels is [], kernel_size 3; the network 'whitened' needs both"),
         ("quick", {"kernel_size": None}, "kernel_size None; the network 'lenet' needs both"),
+        ("transfer", {"optimizer": "muon"}, "which is for lenet and whitened; for resnet18 choose sgd"),
         ("quick", {"network": "resnet18"}, "torchvision's resnet18 has its own: make them [], null and []"),
         ("transfer", {"network": "resnet19"}, "network is 'resnet19'; did you mean 'resnet18'? choose from lenet"),
         ("transfer", {"network": "fasterrcnn_resnet50_fpn"}, "network is 'fasterrcnn_resnet50_fpn'"),  # detects

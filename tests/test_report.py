@@ -120,7 +120,7 @@ def made_report(reports: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     description = Description.model_validate(
         about
         | {"dataset": NAMES[0], "recipe_name": "a<b", "recipe": recipe.model_dump(), "seed": 0}
-        | {"threads": 1, "torch": "2"}
+        | {"threads": 1, "processes": 1, "torch": "2"}
     )
     dataset = Dataset.model_validate(
         about | {"name": NAMES[0], "counts": {"train": 9, "test": 300}, "source": "<b>", "sha256": None}

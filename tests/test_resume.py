@@ -104,7 +104,7 @@ def test_killed_at_a_dozen_moments_it_ends_in_the_same_bytes(kennel: Kennel) -> 
     carried_on = 0
     for _ in range(12):
         number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-        status, errors = kennel.train(chance.uniform(0.1, 0.5) * duration, number)
+        status, errors = kennel.train(chance.uniform(0.2, 0.7) * duration, number)
         carried_on += "carrying on after epoch" in errors
         assert status in {0, -signal.SIGKILL, -signal.SIGTERM, 130, 143}, errors
         assert "Traceback" not in errors

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -21,6 +22,7 @@ from .params import Train
 from .stage import UserError
 
 Value = TypeVar("Value")
+PATIENCE = timedelta(minutes=10)  # longer than any of them should be busy alone
 
 
 @dataclass(frozen=True)
@@ -75,32 +77,39 @@ class World:
         return values[0]
 
     def check_same(self, what: dict[str, str]) -> None:
-        """Check that all processes have the same parameters, pictures and code.
+        """Wait for all processes, and check that they have the same parameters, pictures, code and so on.
 
         Raises:
-            UserError: this one has others than the first.
+            UserError: one has others than the first.
         """
-        first = self.from_first(what)
-        if other := [name for name in what if what[name] != first[name]]:
-            raise UserError(
-                f"process {self.rank} has other {', '.join(other)} than process 0; give all machines the same"
-            )
+        if self.size == 1:
+            return
+        everyone: list[dict[str, str]] = [{}] * self.size
+        distributed.all_gather_object(everyone, what)
+        for rank, theirs in enumerate(everyone):
+            if other := ", ".join(name for name in what if theirs[name] != everyone[0][name]):
+                raise UserError(f"process {rank} has other {other} than process 0; give all machines the same")
 
 
 def find_world() -> World | None:
     """The world that this process was started in; None when it was started alone.
 
     Raises:
-        UserError: Slurm does not say on which machine the first process is.
+        UserError: it is not known on which machine the first process is.
     """
     environment = os.environ
-    if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # set by srun, in the processes it starts, and nowhere else
+    # Set by srun in the processes that it starts, and nowhere else; one of them may be torchrun, which sets its own.
+    if "RANK" not in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         slurm = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS", "LOCAL_RANK": "SLURM_LOCALID"}
         environment |= {name: environment[key] for name, key in slurm.items()}
-        environment.setdefault("MASTER_ADDR", first_slurm_host(environment["SLURM_STEP_NODELIST"]))
-        environment.setdefault("MASTER_PORT", str(20_000 + int(environment["SLURM_JOB_ID"]) % 10_000))
-    if int(environment.get("WORLD_SIZE", 1)) == 1:
+        if "MASTER_ADDR" not in environment:
+            environment["MASTER_ADDR"] = first_slurm_host(environment["SLURM_STEP_NODELIST"])
+        step = int(environment["SLURM_JOB_ID"]) + 1000 * int(environment["SLURM_STEP_ID"])  # another port for each
+        environment.setdefault("MASTER_PORT", str(20_000 + step % 10_000))
+    if "RANK" not in environment or "WORLD_SIZE" not in environment:
         return None
+    if environment["WORLD_SIZE"] != "1" and "MASTER_ADDR" not in environment:
+        raise UserError("RANK and WORLD_SIZE are set, but not MASTER_ADDR; set it to the machine of process 0")
     return World(
         rank=int(environment["RANK"]),
         size=int(environment["WORLD_SIZE"]),
@@ -124,37 +133,41 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
     """Be connected with the other processes.
 
     Raises:
-        UserError: the device cannot be shared so, or another process has ended.
+        UserError: the device cannot be shared so, another process does not come within ``PATIENCE``, or one has ended.
     """
     if world.size == 1:
         yield
         return
     if device.type == "mps":
-        raise UserError(f"train.processes is {world.size}, but mps works for one alone; set train.device to cpu")
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        raise UserError(f"there are {world.size} processes, but mps works for one alone; set train.device to cpu")
     try:
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=PATIENCE)
         yield
     except RuntimeError as error:
-        # Gloo has no error of its own for it.
-        if not isinstance(error, distributed.DistError) and "Connection" not in str(error):
+        # Gloo has no error of its own: its messages name its files.
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(
             f"process {world.rank} of {world.size} has lost another ({reason}); see why that one ended, then run again"
         ) from None
     finally:
-        distributed.destroy_process_group()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def count_processes(options: Train) -> int:
     """How many processes to start on this machine.
 
     Raises:
-        UserError: there are fewer GPUs.
+        UserError: there are fewer GPUs, or this is Windows.
     """
     gpus = torch.cuda.device_count() if options.device in ("auto", "cuda") else 0
     if options.processes == "auto":
         return max(1, gpus)
+    if options.processes > 1 and os.name == "nt":
+        raise UserError(f"train.processes is {options.processes}, which torch cannot start on Windows; choose 1")
     if 0 < gpus < options.processes:
         raise UserError(f"train.processes is {options.processes}, but this machine has {gpus} GPUs; choose auto")
     return options.processes

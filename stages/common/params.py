@@ -122,6 +122,10 @@ class Recipe(Section):
                 f"pretrained is true; for the network {self.network!r} there are no such weights: make it false",
             ),
             (
+                not own and muon,
+                f"optimizer is muon, which is for {' and '.join(OWN_NETWORKS)}; for {self.network} choose sgd, adamw",
+            ),
+            (
                 not own and (self.channels or self.kernel_size is not None or self.hidden),
                 f"channels is {self.channels}, kernel_size {self.kernel_size} and hidden {self.hidden}; torchvision's "
                 f"{self.network} has its own: make them [], null and []",
@@ -131,8 +135,8 @@ class Recipe(Section):
                 f"hidden is {self.hidden}; the network 'whitened' has no linear layers but the last: make it []",
             ),
             (
-                self.network != "lenet" and smallest < 2,
-                f"batch_size or micro_batch is 1; the network {self.network!r} needs 2 or more, for batch norm",
+                self.network != "lenet" and smallest < 3,  # of which, cut evenly, 1 never remains
+                f"batch_size or micro_batch is {smallest}; batch norm in the network {self.network!r} needs 3 or more",
             ),
             (
                 self.network == "lenet" and self.train_sizes is not None,
