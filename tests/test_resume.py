@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,15 @@ STATE = "models/resume.state"
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to kill many trainings in a short time")
 
-# Imports once and then trains in a child for each line of standard input, "seconds signal". The child is sent the
-# signal after that many seconds; a line comes back with its exit status and the last line of its standard error.
+# Imports once and then trains in a child for each line of standard input, "seconds signal folder". The child is sent
+# the signal after that many seconds; a line comes back with its exit status.
 KENNEL = """
 import os, signal, sys, time
 import torch._dynamo, train
 from common.stage import run
 
-def child():
+def child(folder):
+    os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open("stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     try:
@@ -41,10 +43,10 @@ def child():
 
 print("ready", flush=True)  # so that none of what follows is timed with the imports
 for line in sys.stdin:
-    seconds, number = line.split()
+    seconds, number, folder = line.rstrip("\\n").split(maxsplit=2)
     pid = os.fork()
     if pid == 0:
-        child()
+        child(folder)
     deadline = time.monotonic() + float(seconds)
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
         if time.monotonic() > deadline:
@@ -55,38 +57,42 @@ for line in sys.stdin:
 """
 
 
-class Kennel:
-    """Trainings in processes that are sent signals."""
+@pytest.fixture(scope="module")
+def process() -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KENNEL],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "stages")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    yield process
+    process.kill()
+    process.communicate()
 
-    def __init__(self, project: Project) -> None:
-        self.path = project.path
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", KENNEL],
-            cwd=project.path,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY / "stages")},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout and self.process.stdout.readline() == "ready\n"
+
+@dataclass
+class Kennel:
+    """Trainings of a project that are sent signals."""
+
+    process: "subprocess.Popen[str]"
+    path: Path
 
     def train(self, seconds: float = 1e9, number: int = signal.SIGKILL) -> tuple[int, str]:
         """Train, and send a signal after so many seconds; the exit status and what was printed on standard error."""
         assert self.process.stdin and self.process.stdout
-        print(seconds, int(number), file=self.process.stdin, flush=True)
+        print(seconds, int(number), self.path, file=self.process.stdin, flush=True)
         status = int(self.process.stdout.readline())
         return status, (self.path / "stderr.txt").read_text()
 
 
 @pytest.fixture
-def kennel(prepared: Project) -> Iterator[Kennel]:
+def kennel(prepared: Project, process: "subprocess.Popen[str]") -> Kennel:
     """A training that saves its state after every step and keeps the best of its epochs."""
     prepared.change(train__checkpoint_minutes=1e-6, train__validation_fraction=0.1, train__early_stopping=50)
     prepared.change(recipes__quick__epochs=5)
-    kennel = Kennel(prepared)
-    yield kennel
-    kennel.process.kill()
-    kennel.process.communicate()
+    return Kennel(process, prepared.path)
 
 
 def outputs(project: Path) -> dict[str, bytes]:
