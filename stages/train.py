@@ -225,7 +225,7 @@ class Training:
         if self.recipe.network not in OWN_NETWORKS:  # others have dropout and the like
             torch.manual_seed(derive_seed(self.options.seed, epoch, 2, self.step, self.world.rank))
         self.optimizer.zero_grad()
-        loss, correct = torch.zeros(2, device=self.device)
+        loss, correct = torch.zeros((), device=self.device), torch.zeros((), dtype=torch.int64, device=self.device)
         pieces = split_evenly(self.world.share(batch), self.recipe.micro_batch)
         for number, piece in enumerate(pieces, start=1):
             with self.alone() if number < len(pieces) else nullcontext():
@@ -236,14 +236,14 @@ class Training:
                 (part * self.world.size).backward()  # type: ignore[no-untyped-call]  # the processes' mean is taken
             loss += part.detach()
             correct += (logits.detach().argmax(dim=1) == labels).sum()
-        loss, correct = self.world.sum(torch.stack([loss, correct]))
+        loss, correct = self.world.sum(loss), self.world.sum(correct)
         self.rate = float(self.schedule.get_last_lr()[0])
         if self.device.type == "cpu":
             check_finite(loss, epoch, self.step + 1, self.rate)
         self.optimizer.step()
         self.schedule.step()
         self.losses[self.step] = loss
-        self.correct += correct.long()
+        self.correct += correct
         self.step += 1
 
     def alone(self) -> AbstractContextManager[None]:

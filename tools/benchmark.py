@@ -83,7 +83,8 @@ def main() -> None:
     parser.add_argument("--times", nargs="+", type=int, default=[1, 2, 4, 10], help="of growth; 1 2 4 10")
     parser.add_argument("--source", choices=["directory", "tar", "zip"], default="directory", help="%(default)s")
     options = parser.parse_args()
-    options.recipes = options.recipes or without_network(recipes)
+    if options.what in ("accuracy", "recipes"):
+        options.recipes = options.recipes or without_network(recipes)
     if options.what == "download":
         from download_benchmark import measure
 

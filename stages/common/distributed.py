@@ -47,7 +47,7 @@ class World:
 
     def share(self, indices: Tensor) -> Tensor:
         """This process's part of (n,): all are nearly of one size, and together they are the whole."""
-        return indices.tensor_split(self.size)[self.rank]
+        return indices if self.size == 1 else indices.tensor_split(self.size)[self.rank]
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add the tensors of all processes, in place."""
