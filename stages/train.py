@@ -5,7 +5,8 @@ models/classifier.safetensors, reports/history.csv and .png, and reports/timing.
 
 The pictures stay uint8 and are normalised a batch at a time on the device that trains: no worker processes, no
 per-picture Python. The order of the pictures in an epoch comes from the seed and the epoch alone, so any step can be
-reached again: a run that was killed carries on from models/resume.state and ends in the same bytes.
+reached again: a run that was killed carries on from models/resume.state and ends in the same bytes. Several processes
+take the same steps together, each with its share of every batch.
 """
 
 import hashlib
