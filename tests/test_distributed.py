@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil  # DVC needs it
 import pytest
 import torch
 
@@ -99,12 +100,11 @@ def saved(path: Path) -> int:
     return (path / STATE).stat().st_mtime_ns if (path / STATE).exists() else 0
 
 
-def ps(*arguments: str) -> list[str]:
-    return subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False).stdout.split()
-
-
-def alive(pid: int) -> bool:
-    return any(not state.startswith("Z") for state in ps("-o", "stat=", "-p", str(pid)))
+def alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture
@@ -223,9 +223,9 @@ def test_43_all_end_with_one(
 ) -> None:
     process = start(command, side_by_side)
     wait_until(lambda: saved(side_by_side.path) > 0)
-    processes = [int(pid) for pid in ps("-o", "pid=", "--ppid", str(process.pid))]
+    processes = psutil.Process(process.pid).children()
     assert len(processes) == 2
-    os.kill(process.pid if victim is None else processes[victim], signal.SIGKILL)
+    os.kill(process.pid if victim is None else processes[victim].pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status
     assert line in errors
