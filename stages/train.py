@@ -30,14 +30,7 @@ from torch.nn.functional import cross_entropy, nll_loss
 from torch.nn.parallel import DistributedDataParallel
 
 from common.augment import Augmentation, derive_seed, draw_augmentation, generator
-from common.classifier import (
-    Classifier,
-    Description,
-    predict,
-    save_classifier,
-    select_device,
-    settle_precision,
-)
+from common.classifier import Classifier, Description, predict, save_classifier, select_device, settle_precision
 from common.distributed import World, count_processes, find_world, joined, launch
 from common.figures import BLUE, ORANGE, STYLE, heading, save_figure
 from common.files import REPORTS, remove, sha256, write_text
