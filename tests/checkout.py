@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from helpers import ROOT
+from helpers import ROOT, write_params
 from test_graph import GRAPH, outputs
 
 OUTPUTS = {path: options for stage in GRAPH["stages"] for path, options in outputs(stage).items()}
@@ -36,6 +36,7 @@ class Checkout:
             if name and name != "dvc.lock" and name not in OUTPUTS and (ROOT / name).is_file():
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, path / name)
+        write_params(path)
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # dvc.yaml's python

@@ -19,12 +19,30 @@ from common.stage import UserError
 
 ROOT = Path(__file__).parent.parent
 STAGES = ROOT / "stages"
+# What the tests begin with, whatever the workspace's params.yaml is set to; one thread, since others may be busy.
+START: dict[str, dict[str, Any]] = {
+    "download": {"dataset": "CIFAR10", "source": None, "mirrors": None}
+    | {"image_size": 32, "test_fraction": 0.2, "seed": 0},
+    "preview": {"images": 10, "seed": 0},
+    "train": {"recipe": "tutorial", "seed": 0, "device": "cpu", "processes": 1, "threads": 1}
+    | {"checkpoint_minutes": 1.0, "validation_fraction": 0.0, "early_stopping": None},
+    "test_sample": {"images": 10, "seed": 0},
+    "evaluate": {"batch_size": 500, "device": "cpu"},
+    "recipes": {"quick": {"epochs": 2}},
+}
+# As START, but for digits with the quick recipe, which need no network and a second.
+DIGITS: dict[str, dict[str, Any]] = {
+    "download": {"dataset": "digits"},
+    "train": {"recipe": "quick"},
+    "recipes": {"quick": {"learning_rate": 0.05}},  # few pictures need large steps
+}
 
 
-def write_params(directory: Path, **changes: dict[str, Any]) -> None:
-    """Write the project's params.yaml to ``directory``, with ``changes`` to its sections."""
+def write_params(directory: Path, *changes: dict[str, Any]) -> None:
+    """Write the project's params.yaml to ``directory``, with START's values and then ``changes``."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    merge(params, changes)
+    for each in (START, *changes):
+        merge(params, each)
     (directory / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True), encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-REPOSITORY = Path(__file__).parent.parent
+from helpers import DIGITS, ROOT, write_params
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Project:
     def run(self, stage: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a stage as DVC does."""
         return subprocess.run(
-            [sys.executable, REPOSITORY / "stages" / f"{stage}.py"],
+            [sys.executable, ROOT / "stages" / f"{stage}.py"],
             cwd=self.path,
             env={**os.environ, **environment},
             capture_output=True,
@@ -84,10 +84,5 @@ class Project:
 
 
 def new_project(path: Path) -> Project:
-    """A project for digits with the quick recipe, which need no network and, on one thread, a second."""
-    shutil.copy(REPOSITORY / "params.yaml", path)
-    project = Project(path)
-    project.change(download__dataset="digits", train__recipe="quick", train__threads=1)
-    project.change(train__device="cpu", evaluate__device="cpu")
-    project.change(recipes__quick__learning_rate=0.05)  # few pictures need large steps
-    return project
+    write_params(path, DIGITS)
+    return Project(path)

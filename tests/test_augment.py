@@ -1,7 +1,5 @@
 """Augmentation against a slow version a picture at a time, and against what its names promise."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,8 +8,9 @@ from torch.nn.functional import interpolate
 
 from common.augment import draw_augmentation, generator, move, views
 from common.params import Recipe, load_params
+from helpers import ROOT
 
-RECIPE = load_params(Path(__file__).parent.parent / "params.yaml").recipes["accurate"]
+RECIPE = load_params(ROOT / "params.yaml").recipes["accurate"]
 COUNT = 40
 
 

@@ -160,7 +160,7 @@ def test_five_times_the_pictures_take_little_more_memory_to_convert(tmp_path: Pa
     for count in (300, 1500):
         names = [f"{label}/{index}.png" for label in ("cat", "dog") for index in range(count // 2)]
         source = lay_out(tmp_path / str(count), dict.fromkeys(names, noise))
-        write_params(tmp_path, download={"dataset": "folder", "source": str(source), "image_size": 128})
+        write_params(tmp_path, {"download": {"dataset": "folder", "source": str(source), "image_size": 128}})
         peaks.append(benchmark.call(tmp_path, STAGES / "download.py").peak_mb)
     assert (tmp_path / "data" / "images" / "train_images.npy").stat().st_size > 1200 * 3 * 128 * 128
     assert peaks[1] < 1.2 * peaks[0]

@@ -28,11 +28,12 @@ from common.classifier import (
 from common.images import Dataset, ImageFile
 from common.params import load_params
 from common.stage import UserError
-from project import REPOSITORY, Project
+from helpers import ROOT
+from project import Project
 
 
 def describe(**changes: Any) -> Description:
-    recipe = load_params(REPOSITORY / "params.yaml").recipes["quick"]
+    recipe = load_params(ROOT / "params.yaml").recipes["quick"]
     description = Description(
         dataset="coins",
         classes=["cent", "öre", "sou"],

@@ -18,13 +18,13 @@ import torch
 
 from common.distributed import World, count_processes, find_world
 from common.params import load_params
-from helpers import refused, wait_until
-from project import REPOSITORY, Project
+from helpers import ROOT, refused, wait_until
+from project import Project
 from train import check_shares
 
 STATE = "models/resume.state"
 OUTPUTS = ("models/classifier.safetensors", "reports/history.csv", "reports/history.png")
-TRAIN = [sys.executable, str(REPOSITORY / "stages" / "train.py")]
+TRAIN = [sys.executable, str(ROOT / "stages" / "train.py")]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", TRAIN[1]]
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX's signals and fork")
@@ -64,7 +64,7 @@ class Forks:
 
     def __init__(self, project: Project) -> None:
         self.path = project.path
-        self.process = start([sys.executable, "-c", FORKS], project, PYTHONPATH=str(REPOSITORY / "stages"))
+        self.process = start([sys.executable, "-c", FORKS], project, PYTHONPATH=str(ROOT / "stages"))
 
     def train(self, environments: list[dict[str, str]], rank: int = 0, number: int = 0) -> list[int]:
         """Train, and send one of them a signal after some steps; their exit statuses."""
@@ -297,7 +297,7 @@ def test_a_world_without_an_address_says_what_to_set(monkeypatch: pytest.MonkeyP
 
 
 def options(**changes: Any) -> Any:
-    return load_params(REPOSITORY / "params.yaml").train.model_copy(update=changes)
+    return load_params(ROOT / "params.yaml").train.model_copy(update=changes)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_what_is_no_number_of_processes_is_one_line(value: Any, project: Project
 
 
 def test_no_process_may_be_left_without_pictures() -> None:
-    recipes = load_params(REPOSITORY / "params.yaml").recipes
+    recipes = load_params(ROOT / "params.yaml").recipes
     check_shares(World(0, 4), recipes["tutorial"], batch=4, validation=0)
     line = refused(lambda: check_shares(World(0, 5), recipes["tutorial"], batch=4, validation=0))
     assert "5 processes for a batch of 4 pictures; each needs 1 or more" in line

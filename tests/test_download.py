@@ -39,7 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def bring(**changes: Any) -> dict[str, Any]:
     """Run the stage for pictures of 8 x 8, and read what it wrote."""
-    write_params(Path(), download={"image_size": 8} | changes, recipes=SMALL)
+    write_params(Path(), {"download": {"image_size": 8} | changes, "recipes": SMALL})
     download.main()
     return arrays(IMAGES)
 
@@ -323,7 +323,7 @@ def test_a_source_that_cannot_be_opened_is_named(tmp_path: Path, name: str) -> N
 
 def test_14_two_downloads_at_once_give_one_valid_result(tmp_path: Path, project: Path) -> None:
     lay_out(tmp_path / "mine", pictures(cat=200, dog=200))
-    write_params(project, download={"dataset": "folder", "source": str(tmp_path / "mine")})
+    write_params(project, {"download": {"dataset": "folder", "source": str(tmp_path / "mine")}})
     both = [start_stage("download", project) for _ in range(2)]
     assert [process.communicate()[1][-300:] for process in both if process.wait()] == []
     found = arrays(IMAGES)
@@ -340,7 +340,7 @@ def test_16_a_kill_while_converting_leaves_what_was_there(tmp_path: Path, projec
     large = solid((9, 9, 9), size=(1500, 1500))
     for number in range(60):
         (tmp_path / "mine" / "cat" / f"large {number}.png").write_bytes(large)
-    write_params(project, download={"dataset": "folder", "source": str(tmp_path / "mine")})
+    write_params(project, {"download": {"dataset": "folder", "source": str(tmp_path / "mine")}})
     process = start_stage("download", project)
     wait_until(lambda: Path("data/images.part/train_images.npy").exists())
     process.send_signal(signal.SIGKILL)

@@ -12,12 +12,11 @@ from torchvision.transforms.functional import to_tensor
 
 from common.network import Normalize, build_network, layer_table
 from common.params import Recipe, load_params
-from helpers import refused
-from project import REPOSITORY
+from helpers import ROOT, refused
 
 
 def recipe(**changes: Any) -> Recipe:
-    return load_params(REPOSITORY / "params.yaml").recipes["tutorial"].model_copy(update=changes)
+    return load_params(ROOT / "params.yaml").recipes["tutorial"].model_copy(update=changes)
 
 
 def test_the_tutorial_s_network_has_the_parameters_counted_by_hand() -> None:
@@ -85,7 +84,7 @@ def test_the_table_of_layers_tells_shapes_and_counts() -> None:
 
 
 def transfer(**changes: Any) -> Recipe:
-    return load_params(REPOSITORY / "params.yaml").recipes["transfer"].model_copy(update=changes)
+    return load_params(ROOT / "params.yaml").recipes["transfer"].model_copy(update=changes)
 
 
 @pytest.mark.parametrize(

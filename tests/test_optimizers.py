@@ -1,7 +1,6 @@
 """Muon against torch's Muon and a double-precision SVD; its other part against torch's SGD."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,9 @@ from torch import Tensor, nn
 from common.network import build_network
 from common.params import Recipe, load_params
 from common.recipe import Muon, build_optimizer, orthogonalize, split_evenly
+from helpers import ROOT
 
-RECIPES = load_params(Path(__file__).parent.parent / "params.yaml").recipes
+RECIPES = load_params(ROOT / "params.yaml").recipes
 
 
 def recipe(**changes: object) -> Recipe:
@@ -30,14 +30,29 @@ def test_orthogonalize_keeps_the_directions_and_evens_out_the_sizes(shape: tuple
     sizes = inner.diagonal()
     assert sizes.min() > 0.5
     assert sizes.max() < 1.4
-    assert (inner - sizes.diag()).abs().max() < 0.05  # of bfloat16
+    assert (inner - sizes.diag()).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_a_step_has_the_precision_of_the_recipe(precision: str, tolerance: float) -> None:
+    gradient = random_matrix(16, 45)
+    left, sizes, right = torch.linalg.svd(gradient.double(), full_matrices=False)
+    sizes = sizes / sizes.norm()
+    for _ in range(3):
+        sizes = 3.4445 * sizes - 4.7750 * sizes**3 + 2.0315 * sizes**5
+    weight = nn.Parameter(torch.eye(16, 45))  # of the norm it is brought to
+    weight.grad = gradient.clone()
+    Muon(recipe(precision=precision, nesterov=False), {"conv.weight": weight}).step()
+    error = (weight.detach() - (torch.eye(16, 45) - 0.1 * (left * sizes) @ right)).abs().max() / 0.1
+    assert error < tolerance
+    assert precision == "float32" or error > 1e-4
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_filters_step_as_with_torchs_muon(nesterov: bool) -> None:
     ours, theirs = (nn.Parameter(random_matrix(16, 5, 3, 3)) for _ in range(2))
     matrix = nn.Parameter(theirs.detach().flatten(1).clone())
-    optimizer = Muon(recipe(nesterov=nesterov), {"conv.weight": ours})
+    optimizer = Muon(recipe(nesterov=nesterov, precision="bfloat16"), {"conv.weight": ours})
     reference = torch.optim.Muon(
         [matrix], lr=0.1, weight_decay=0, momentum=0.6, nesterov=nesterov, ns_steps=3, adjust_lr_fn="original"
     )

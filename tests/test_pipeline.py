@@ -14,21 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from PIL import Image
 
 from checkout import OUTPUTS, Checkout
-from helpers import ROOT, merge, snapshot, wait_until
+from helpers import DIGITS, snapshot, wait_until, write_params
 from project import Project
 from test_graph import GRAPH, outputs, paths
 
-BASE: dict[str, Any] = {
-    "download": {"dataset": "digits", "source": None, "image_size": 32, "seed": 0},
-    "train": {"recipe": "quick", "seed": 0, "device": "cpu", "threads": 1},
-    "test_sample": {"seed": 0},
-    "evaluate": {"device": "cpu"},
-    "recipes": {"quick": {"learning_rate": 0.05}},  # few pictures need large steps
-}
 LONGER: dict[str, Any] = {"train": {"seed": 7}, "recipes": {"quick": {"epochs": 6}}}  # is killed after the first epoch
 
 
@@ -46,10 +38,7 @@ class Clone(Checkout):
 
     def set(self, **changes: dict[str, Any]) -> None:
         """The parameters of the first run, with ``changes``."""
-        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        merge(params, BASE)
-        merge(params, changes)
-        (self.path / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True), encoding="utf-8")
+        write_params(self.path, DIGITS, changes)
 
     def restore(self) -> None:
         self.call("git", "checkout", "-q", "--force", "main")

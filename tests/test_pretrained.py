@@ -21,13 +21,13 @@ from common import pretrained
 from common.network import build_network
 from common.params import Recipe, load_params
 from common.pretrained import load_pretrained
-from helpers import encode, lay_out, refused
-from project import REPOSITORY, Project
+from helpers import ROOT, encode, lay_out, refused
+from project import Project
 from servers import serving
 
 
 def recipe(network: str) -> Recipe:
-    return load_params(REPOSITORY / "params.yaml").recipes["transfer"].model_copy(update={"network": network})
+    return load_params(ROOT / "params.yaml").recipes["transfer"].model_copy(update={"network": network})
 
 
 def published(weights: dict[str, Tensor]) -> bytes:

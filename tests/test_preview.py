@@ -29,7 +29,7 @@ def lay_out_images(directory: Path, count: int) -> Any:
 
 def shown(directory: Path, **changes: int) -> Any:
     """The figure, uint8 (height, width, 3)."""
-    write_params(directory, preview=changes)
+    write_params(directory, {"preview": changes})
     preview.main()
     return np.asarray(Image.open(directory / "reports" / "preview.png").convert("RGB"))
 
@@ -100,7 +100,7 @@ def test_labels_stand_above_their_pictures(tmp_path: Path, monkeypatch: pytest.M
     images = lay_out_images(tmp_path / "data" / "images", 30)
     figures: list[Any] = []
     monkeypatch.setattr(preview, "save_figure", lambda figure, path: figures.append(figure))
-    write_params(tmp_path, preview={"images": 10})
+    write_params(tmp_path)
     preview.main()
     figure = figures[0]
     texts = [text.get_text() for text in figure.texts]

@@ -10,13 +10,13 @@ from torch import nn
 
 from common.params import Recipe, load_params
 from common.recipe import build_optimizer, build_schedule
-from project import REPOSITORY
+from helpers import ROOT
 
 STEPS = 12
 
 
 def recipe(**changes: Any) -> Recipe:
-    return load_params(REPOSITORY / "params.yaml").recipes["quick"].model_copy(update=changes)
+    return load_params(ROOT / "params.yaml").recipes["quick"].model_copy(update=changes)
 
 
 def start() -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from torch.nn.functional import cross_entropy
 
 from common.augment import views
 from common.classifier import Classifier, Description, settle_precision
 from common.params import Recipe, load_params
 from common.stage import UserError
+from helpers import ROOT, write_params
 
-PARAMS = Path(__file__).parent.parent / "params.yaml"
-RECIPES = load_params(PARAMS).recipes
+RECIPES = load_params(ROOT / "params.yaml").recipes
 
 
 def build(recipe: Recipe) -> Classifier:
@@ -124,12 +123,8 @@ WHITENED = "accurate"
 def test_a_combination_that_cannot_work_is_one_line(
     tmp_path: Path, name: str, changes: dict[str, object], message: str
 ) -> None:
-    content = yaml.safe_load(PARAMS.read_text())
-    content["train"]["recipe"] = name
-    content["recipes"][name] |= changes
-    path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(content))
+    write_params(tmp_path, {"train": {"recipe": name}, "recipes": {name: changes}})
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        load_params(path)
+        load_params(tmp_path / "params.yaml")
     assert f"recipes.{name}" in str(error.value)
     assert "\n" not in str(error.value)

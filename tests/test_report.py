@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 import download
@@ -23,8 +22,8 @@ from common import report
 from common.classifier import Description
 from common.images import Dataset, labels_path
 from common.params import load_params
+from helpers import DIGITS, ROOT, write_params
 
-PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 NAMES = ["<script>alert(1)</script>", "cats & dogs", '"quoted" > 2']
 
 
@@ -46,12 +45,8 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An untrained project on digits, where a few epochs are enough; one thread, whatever else the machine does."""
-    params = yaml.safe_load(PARAMS.read_text())
-    params["download"]["dataset"] = "digits"
-    params["train"]["recipe"], params["train"]["threads"] = "quick", 1
-    params["recipes"]["quick"] |= {"epochs": 5, "learning_rate": 0.05}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    """An untrained project on digits, where a few epochs are enough."""
+    write_params(tmp_path, DIGITS, {"recipes": {"quick": {"epochs": 5}}})
     monkeypatch.chdir(tmp_path)
     download.main()
     threads = torch.get_num_threads()
@@ -115,7 +110,7 @@ def check_by_itself(html: str) -> None:
 
 def made_report(reports: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A page about classes whose names are markup."""
-    recipe = load_params(PARAMS).recipes["tutorial"]
+    recipe = load_params(ROOT / "params.yaml").recipes["tutorial"]
     about = {"classes": NAMES, "image_size": 32}
     description = Description.model_validate(
         about
@@ -130,7 +125,7 @@ def made_report(reports: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     probabilities = np.eye(3)[predicted]
     per_class = evaluate.measure_classes(probabilities, labels, matrix, NAMES)
     metrics = evaluate.measure(probabilities, labels, matrix, evaluate.calibrate(probabilities, labels))
-    monkeypatch.setattr(report, "MODEL", PARAMS)  # any file with a checksum
+    monkeypatch.setattr(report, "MODEL", ROOT / "params.yaml")  # any file with a checksum
     return report.report_html(description, dataset, metrics, per_class, reports)
 
 

@@ -16,7 +16,8 @@ import safetensors.torch
 import torch
 
 from common.resume import DIGEST_SIZE, load_state, save_state
-from project import REPOSITORY, Project
+from helpers import ROOT
+from project import Project
 
 OUTPUTS = ("models/classifier.safetensors", "reports/history.csv", "reports/history.png")
 STATE = "models/resume.state"
@@ -61,7 +62,7 @@ for line in sys.stdin:
 def process() -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
         [sys.executable, "-c", KENNEL],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "stages")},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "stages")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -179,7 +180,7 @@ def die(path):
 files.flush_to_disk = die
 resume.save_state({"step": 2, "weights": torch.zeros(100_000)}, {}, path)
 """
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "stages")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages")}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert load_state({}, tmp_path / "state") == {"step": 1}

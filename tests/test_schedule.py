@@ -1,7 +1,6 @@
 """Schedules against torch's, for one learning rate and for two."""
 
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,9 @@ from torch.optim import lr_scheduler
 
 from common.params import Recipe, load_params
 from common.recipe import build_optimizer, build_schedule
+from helpers import ROOT
 
-RECIPES = load_params(Path(__file__).parent.parent / "params.yaml").recipes
+RECIPES = load_params(ROOT / "params.yaml").recipes
 STEPS = 20
 
 

@@ -2,7 +2,9 @@
 
 import json
 import math
+import platform
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch.nn.functional import conv2d, cross_entropy, max_pool2d
 
 from common.images import ImageFile
 from common.stage import UserError
+from helpers import start
 from project import Project
 from train import epoch_order
 
@@ -266,3 +269,22 @@ def test_pictures_read_by_index_are_those_of_the_array(prepared_once: Project) -
         assert read.dtype == np.uint8
         assert read.shape == (len(indices), 3, 32, 32)
         np.testing.assert_array_equal(read, expected[np.array(indices, int)])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere the C library is left as it is")
+def test_freed_memory_is_used_again_without_being_mapped_anew(tmp_path: Path) -> None:
+    code = """
+        import resource, torch, train
+        def pages():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(10):
+                torch.ones(100_000_000, dtype=torch.uint8)
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        print(pages())
+        train.keep_freed_memory()
+        pages()
+        print(pages())
+    """
+    before, after = map(int, start(textwrap.dedent(code), tmp_path).communicate()[0].split())
+    assert before > 1000
+    assert after < before / 10

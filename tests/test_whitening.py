@@ -1,7 +1,5 @@
 """The whitened network: its whitening against NumPy, and what it promises of its first state."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,8 +7,9 @@ from torch import Tensor, nn
 
 from common.network import Normalize, build_network, layer_table, set_whitening
 from common.params import Recipe, load_params
+from helpers import ROOT
 
-RECIPE = load_params(Path(__file__).parent.parent / "params.yaml").recipes["accurate"]
+RECIPE = load_params(ROOT / "params.yaml").recipes["accurate"]
 
 
 def recipe(**changes: object) -> Recipe:
