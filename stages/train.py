@@ -9,8 +9,10 @@ reached again: a run that was killed carries on from models/resume.state and end
 take the same steps together, each with its share of every batch.
 """
 
+import ctypes
 import hashlib
 import math
+import platform
 import signal
 import sys
 import time
@@ -79,6 +81,7 @@ def train(params: Params, world: World) -> None:
     device = select_device(params.train.device, world.local_rank)
     if params.train.threads is not None:
         torch.set_num_threads(params.train.threads)
+    keep_freed_memory()
     with joined(world, device):
         recipe = settle_precision(params.recipes[params.train.recipe], device)
         recipe = recipe.model_copy(update={"precision": world.from_first(recipe.precision)})
@@ -106,6 +109,15 @@ def train(params: Params, world: World) -> None:
         save_classifier(classifier)
         save_figure(draw_history(training.history, description.title), REPORTS / "history.png")
         remove(STATE)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed: otherwise each step has the same pages mapped anew, and filled with zeros."""
+    if platform.libc_ver()[0] == "glibc":
+        glibc = ctypes.CDLL(None)
+        for option, value in [(-4, 0), (-1, -1)]:  # M_MMAP_MAX: no allocation of its own; M_TRIM_THRESHOLD: never
+            if glibc.mallopt(option, value) != 1:
+                raise OSError(f"glibc refuses mallopt({option}, {value})")
 
 
 class Training:

@@ -57,6 +57,7 @@ class Muon(torch.optim.Optimizer):
             "orthogonal": False,
         }
         super().__init__([matrices, rest], {"nesterov": recipe.nesterov, "weight_decay": recipe.weight_decay})
+        self.precision = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -71,23 +72,23 @@ class Muon(torch.optim.Optimizer):
                 update = update.add(momentum, alpha=group["momentum"]) if group["nesterov"] else momentum
                 if group["orthogonal"]:
                     weight.mul_(len(weight) ** 0.5 / weight.norm())
-                    update = orthogonalize(update.flatten(1)).view(update.shape)
+                    update = orthogonalize(update.flatten(1).to(self.precision)).view(update.shape)
                 weight.add_(update, alpha=-group["lr"])
 
 
 def orthogonalize(matrix: Tensor, steps: int = 3) -> Tensor:
-    """Bring the singular values of (m, n) near 1 by Newton-Schulz iteration, in bfloat16.
+    """Bring the singular values of (m, n) near 1 by Newton-Schulz iteration, for which bfloat16 is exact enough.
 
     The coefficients are those of torch.optim.Muon: as steep as can be at 0.
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    result = (matrix.T if tall else matrix).bfloat16()
+    result = matrix.T if tall else matrix
     result = result / (result.norm() + 1e-7)
     for _ in range(steps):
         square = result @ result.T
         result = 3.4445 * result + (-4.7750 * square + 2.0315 * square @ square) @ result
     orthogonal: Tensor = result.T if tall else result
-    return orthogonal.to(matrix.dtype)
+    return orthogonal
 
 
 def build_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
