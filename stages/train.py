@@ -81,6 +81,7 @@ def train(params: Params, world: World) -> None:
     device = select_device(params.train.device, world.local_rank)
     if params.train.threads is not None:
         torch.set_num_threads(params.train.threads)
+    torch.backends.cudnn.deterministic = True  # the fastest algorithms on a GPU add up in any order
     keep_freed_memory()
     with joined(world, device):
         recipe = settle_precision(params.recipes[params.train.recipe], device)
@@ -269,23 +270,25 @@ class Training:
             "train_loss": float((losses * sizes).sum()) / count,
             "train_accuracy": 100 * int(self.correct) / count,
         }
-        if len(self.validation):
-            self.world.align(self.classifier.network.buffers())  # of batch norm, which sees one process's share
-            row |= self.validate()
-            if row["validation_loss"] < self.best.loss and self.options.early_stopping is not None:
-                weights = {name: tensor.clone() for name, tensor in self.classifier.network.state_dict().items()}
-                self.best = Best(epoch, row["validation_loss"], weights)
+        row |= self.validate()
+        if row["validation_loss"] < self.best.loss and self.options.early_stopping is not None:
+            weights = {name: tensor.clone() for name, tensor in self.classifier.network.state_dict().items()}
+            self.best = Best(epoch, row["validation_loss"], weights)
         self.history.append(row)
         self.timing.append({"epoch": epoch, "seconds": self.seconds, "images_per_second": count / self.seconds})
         if self.world.writes:
             write_csv(REPORTS / "history.csv", self.history)
             write_csv(REPORTS / "timing.csv", self.timing)
-            numbers = ", ".join(f"{column.replace('_', ' ')} {value:.4g}" for column, value in list(row.items())[2:])
-            print(f"epoch {epoch}: {numbers}", flush=True)
+            numbers = [f"{column.replace('_', ' ')} {value:.4g}" for column, value in row.items() if value == value]
+            print(f"epoch {epoch}: {', '.join(numbers[2:])}", flush=True)
         self.start_epoch()
 
     def validate(self) -> Row:
+        """Loss and accuracy on the pictures set apart; NaN if there are none, which charts leave out."""
         mine, count = self.world.share(self.validation), len(self.validation)
+        if count == 0:
+            return {"validation_loss": math.nan, "validation_accuracy": math.nan}
+        self.world.align(self.classifier.network.buffers())  # of batch norm, which sees one process's share
         labels = self.labels[mine]
         probabilities = predict(self.classifier, self.images, mine.numpy(), 500, "Validate")
         loss = nll_loss(probabilities.clamp_min(SMALLEST).log(), labels, reduction="sum")
@@ -389,7 +392,7 @@ def draw_history(history: list[Row], subtitle: str) -> Figure:
             "learning rate": ["learning_rate"],
         }
         for axes, (title, columns) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-            there = [column for column in columns if column in history[0]]
+            there = [column for column in columns if any(math.isfinite(row[column]) for row in history)]
             for column, color in zip(there, (BLUE, ORANGE), strict=False):
                 axes.plot(epochs, [row[column] for row in history], "o-", color=color, label=column.split("_")[0])
             axes.set(xlabel="epoch", title=title)

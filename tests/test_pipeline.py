@@ -203,7 +203,11 @@ def test_exactly_the_declared_plots_are_shown(clone: Clone) -> None:
         else:
             assert plot["type"] == "vega"
             assert plot["content"]["title"]["text"] == options["title"]
-            assert plot["content"]["data"]["values"]
+            values = plot["content"]["data"]["values"]
+            assert values
+            if isinstance(options["y"], dict):
+                (columns,) = options["y"].values()
+                assert {value["field"] for value in values} == set(columns)
 
 
 def test_the_plots_are_a_page(clone: Clone) -> None:

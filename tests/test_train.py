@@ -140,6 +140,7 @@ def test_the_history_is_of_all_pictures_whatever_the_last_batch(batch_size: int,
     np.testing.assert_allclose(rows["train_loss"], loss, rtol=2e-5)
     np.testing.assert_allclose(rows["train_accuracy"], 100 * correct / len(labels), rtol=1e-5)
     np.testing.assert_allclose(rows["learning_rate"], 1e-30, rtol=1e-5)
+    assert rows[["validation_loss", "validation_accuracy"]].isna().all(axis=None)
 
 
 def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step(trained_once: Project) -> None:
