@@ -116,9 +116,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep what is freed: otherwise each step has the same pages mapped anew, and filled with zeros."""
     if platform.libc_ver()[0] == "glibc":
         glibc = ctypes.CDLL(None)
-        for option, value in [(-4, 0), (-1, -1)]:  # M_MMAP_MAX: no allocation of its own; M_TRIM_THRESHOLD: never
-            if glibc.mallopt(option, value) != 1:
-                raise OSError(f"glibc refuses mallopt({option}, {value})")
+        glibc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
+        glibc.mallopt(-1, -1)  # M_TRIM_THRESHOLD: never give back
 
 
 class Training:
