@@ -82,7 +82,6 @@ def train(params: Params, world: World) -> None:
     if params.train.threads is not None:
         torch.set_num_threads(params.train.threads)
     torch.backends.cudnn.deterministic = True  # the fastest algorithms on a GPU add up in any order
-    keep_freed_memory()
     with joined(world, device):
         recipe = settle_precision(params.recipes[params.train.recipe], device)
         recipe = recipe.model_copy(update={"precision": world.from_first(recipe.precision)})
@@ -194,6 +193,7 @@ class Training:
         stop = Stop()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
+        keep_freed_memory()
         while not self.finished():
             self.train_epoch(stop)
             self.finish_epoch()
