@@ -229,7 +229,7 @@ def write_params(folder: Path, source: Path | None, recipe: str, epochs: int | N
     """The project's parameters, but for these; ``source`` is a folder of pictures, ``epochs`` None the recipe's own."""
     params = read_yaml(ROOT / "params.yaml")
     if source is not None:
-        params["download"] |= {"dataset": "folder", "source": str(source)}
+        params["download"] |= {"dataset": "folder", "source": str(source), "image_size": 32}
     params["train"] |= {"recipe": recipe, "seed": seed}
     if epochs is not None:
         params["recipes"][recipe]["epochs"] = epochs
