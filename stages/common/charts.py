@@ -76,7 +76,7 @@ def draw_confusion(matrix: Array, classes: list[str], subtitle: str) -> Figure:
         image = axes.imshow(percents, cmap="Blues", vmin=0, vmax=100, aspect="auto", interpolation="none")
         bar = figure.add_axes(((left + side + 20) / width, left / height, 16 / width, side / height))
         figure.colorbar(image, cax=bar, label="% of the row")
-        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=font)
+        axes.set_xticks(range(len(classes)), classes, rotation=0 if names < 0.9 * cell else 90, fontsize=font)
         axes.set_yticks(range(len(classes)), classes, fontsize=font)
         axes.set(xlabel="predicted", ylabel="actual")
         if len(classes) <= MANY:
