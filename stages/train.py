@@ -278,8 +278,10 @@ class Training:
         if self.world.writes:
             write_csv(REPORTS / "history.csv", self.history)
             write_csv(REPORTS / "timing.csv", self.timing)
-            numbers = [f"{column.replace('_', ' ')} {value:.4g}" for column, value in row.items() if value == value]
-            print(f"epoch {epoch}: {', '.join(numbers[2:])}", flush=True)
+            kinds = ("train", "validation") if len(self.validation) else ("train",)
+            values = {column.replace("_", " "): row[column] for column in row if column.startswith(kinds)}
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"epoch {epoch}: {numbers}", flush=True)
         self.start_epoch()
 
     def validate(self) -> Row:
