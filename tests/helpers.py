@@ -19,13 +19,27 @@ from common.stage import UserError
 
 ROOT = Path(__file__).parent.parent
 STAGES = ROOT / "stages"
-# What the tests begin with, whatever the workspace's params.yaml is set to; one thread, since others may be busy.
+# What the tests begin with, whatever the workspace's params.yaml has there; one thread, since others may be busy.
 START: dict[str, dict[str, Any]] = {
-    "download": {"dataset": "CIFAR10", "source": None, "mirrors": None}
-    | {"image_size": 32, "test_fraction": 0.2, "seed": 0},
+    "download": {
+        "dataset": "CIFAR10",
+        "source": None,
+        "mirrors": None,
+        "image_size": 32,
+        "test_fraction": 0.2,
+        "seed": 0,
+    },
     "preview": {"images": 10, "seed": 0},
-    "train": {"recipe": "tutorial", "seed": 0, "device": "cpu", "processes": 1, "threads": 1}
-    | {"checkpoint_minutes": 1.0, "validation_fraction": 0.0, "early_stopping": None},
+    "train": {
+        "recipe": "tutorial",
+        "seed": 0,
+        "device": "cpu",
+        "processes": 1,
+        "threads": 1,
+        "checkpoint_minutes": 1.0,
+        "validation_fraction": 0.0,
+        "early_stopping": None,
+    },
     "test_sample": {"images": 10, "seed": 0},
     "evaluate": {"batch_size": 500, "device": "cpu"},
     "recipes": {"quick": {"epochs": 2}},

@@ -287,5 +287,5 @@ def test_freed_memory_is_used_again_without_being_mapped_anew(tmp_path: Path) ->
         print(pages())
     """
     before, after = map(int, start(textwrap.dedent(code), tmp_path).communicate()[0].split())
-    assert before > 1000
+    assert before > 100  # of 4 KiB or 2 MiB
     assert after < before / 10
