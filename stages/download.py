@@ -1,6 +1,6 @@
 """Bring labelled pictures, from wherever they are, into checked arrays.
 
-Reads params download and what it names; writes data/images: uint8 arrays (N, 3, H, W), int64 labels (N,) and
+Reads params download and what it names; writes data/arrays: uint8 arrays (N, 3, H, W), int64 labels (N,) and
 dataset.json. CIFAR's archives stay in data/archives, outside DVC's outs, so that nothing is fetched twice.
 60,000 JPEGs of 32 x 32 take about 10 s on two cores; the arrays take N * 3 * H * W bytes on disk.
 """
@@ -8,13 +8,12 @@ dataset.json. CIFAR's archives stay in data/archives, outside DVC's outs, so tha
 import io
 import os
 import pickle
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import compress, filterfalse, islice
+from itertools import compress, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,25 +21,21 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from common.archives import Tree, open_tree
-from common.files import ARCHIVES, IMAGES, replacing, sha256, write_json
-from common.images import (
-    Array,
-    Dataset,
-    Split,
-    dataset_path,
-    decode_picture,
-    images_path,
-    labels_path,
-    split_by_class,
-    to_array,
-)
+from common.arrays import Array, Dataset, Split, dataset_path, images_path, labels_path
+from common.errors import UserError
+from common.files import ARCHIVES, ARRAYS, replacing, sha256, write_json
 from common.params import Download, load_params
 from common.progress import Progress
-from common.stage import UserError, run
+from common.split import split_by_class
+from common.stage import run
+from sources.archives import Tree, open_tree
+from sources.decode import decode_picture, to_array
+from sources.hidden import report_hidden, visible
 
 AT_A_TIME = 256  # pictures read, decoded and written together
-THREADS_PAY_FROM = 50_000  # bytes a file: with smaller ones, threads spend their time waiting for each other
+THREADS_PAY_FROM = (
+    50_000  # bytes a file: with smaller ones, threads spend their time waiting for each other
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,10 @@ PUBLISHED = {
             "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
         ),
         folder="cifar-10-batches-py",
-        batches={"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)},
+        batches={
+            "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
+            "test": ("test_batch",),
+        },
         labels_key=b"labels",
         names=("batches.meta", b"label_names"),
     ),
@@ -108,8 +106,11 @@ SHOWN_AS = {"airplane": "plane", "automobile": "car"}
 
 def main() -> None:
     params = load_params()
-    IMAGES.parent.mkdir(exist_ok=True)
-    with FileLock(IMAGES.parent / "download.lock"), open_source(params.download) as source:
+    ARRAYS.parent.mkdir(exist_ok=True)
+    with (
+        FileLock(ARRAYS.parent / "download.lock"),
+        open_source(params.download, params.machine.mirrors) as source,
+    ):
         dataset = write_images(source, params.download.image_size)
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts.items())
     size = f"{dataset.image_size} x {dataset.image_size}"
@@ -117,7 +118,7 @@ def main() -> None:
 
 
 @contextmanager
-def open_source(download: Download) -> Iterator[Source]:
+def open_source(download: Download, mirrors: Sequence[str] | None) -> Iterator[Source]:
     """Open what ``download.dataset`` names.
 
     Raises:
@@ -131,7 +132,7 @@ def open_source(download: Download) -> Iterator[Source]:
             yield folder(tree, path, download)
     else:
         published = PUBLISHED[download.dataset]
-        with open_tree(published_archive(published, download)) as tree:
+        with open_tree(published_archive(published, download, mirrors)) as tree:
             yield cifar(tree, published, download)
 
 
@@ -145,14 +146,18 @@ def write_images(source: Source, image_size: int) -> Dataset:
         source=source.origin,
         sha256=source.sha256,
     )
-    with replacing(IMAGES) as directory:
+    with replacing(ARRAYS) as directory:
         directory.mkdir()
-        with Progress(total=sum(dataset.counts.values()), desc="Convert", unit="picture") as progress:
+        with Progress(
+            total=sum(dataset.counts.values()), desc="Convert", unit="picture"
+        ) as progress:
             for split, labels in source.labels.items():
                 np.save(labels_path(split, directory), labels)
                 shape = (len(labels), 3, image_size, image_size)
                 pictures = iter(source.pictures[split])
-                with images_path(split, directory).open("wb") as file:  # written, since a mapped file counts as memory
+                with images_path(split, directory).open(
+                    "wb"
+                ) as file:  # written, since a mapped file counts as memory
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
                     while batch := list(islice(pictures, AT_A_TIME)):
@@ -199,27 +204,18 @@ def folder(tree: Tree, path: Path, download: Download) -> Source:
             return np.stack(list(pool.map(decode_one, names, contents)))
 
     labels = {split: all_labels[mask] for split, mask in masks.items()}
-    pictures: dict[Split, Iterable[str]] = {split: compress(visible(tree), mask) for split, mask in masks.items()}
+    pictures: dict[Split, Iterable[str]] = {
+        split: compress(visible(tree), mask) for split, mask in masks.items()
+    }
     checksum = None if path.is_dir() else sha256(path)
-    return Source(path.name.split(".")[0] or path.name, classes, labels, pictures, decode, path.name, checksum)
+    return Source(
+        path.name.split(".")[0] or path.name, classes, labels, pictures, decode, path.name, checksum
+    )
 
 
-def report_hidden(names: Iterable[str], path: Path) -> None:
-    count = sum(map(is_hidden, names))
-    if count:
-        print(f"{path}: {count} hidden files left out, such as {next(filter(is_hidden, names))}", file=sys.stderr)
-
-
-def visible(names: Iterable[str]) -> Iterator[str]:
-    """Leave out what file managers hide among pictures."""
-    return filterfalse(is_hidden, names)
-
-
-def is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
-
-
-def sort_pictures(names: Iterable[str], path: Path, download: Download) -> tuple[list[str], Array, dict[Split, Array]]:
+def sort_pictures(
+    names: Iterable[str], path: Path, download: Download
+) -> tuple[list[str], Array, dict[Split, Array]]:
     """The classes; for the pictures in the order of their names, labels, int64 (N,); per split, its mask, bool (N,).
 
     The names are gone through, never collected: only their folders are.
@@ -242,7 +238,9 @@ def sort_pictures(names: Iterable[str], path: Path, download: Download) -> tuple
     classes = sorted({part[-1] for part in parts})
     for name in classes:
         if name.encode(errors="replace").decode() != name:
-            raise UserError(f"{path}: the folder {name!r} has a name that is not Unicode; rename it")
+            raise UserError(
+                f"{path}: the folder {name!r} has a name that is not Unicode; rename it"
+            )
     if len(classes) < 2:
         raise UserError(
             f"{path}: has {len(classes)} classes {classes}; it needs a folder of pictures for each of 2 or more"
@@ -270,21 +268,25 @@ def train_and_test(labels: Array, classes: list[str], download: Download) -> dic
     return {"train": is_train, "test": ~is_train}
 
 
-def published_archive(published: Published, download: Download) -> Path:
+def published_archive(
+    published: Published, download: Download, mirrors: Sequence[str] | None
+) -> Path:
     """The genuine archive: the user's own copy if there is one, otherwise fetched.
 
     Raises:
         UserError: it cannot be had, or the user's copy is not the published one, byte for byte.
     """
     if download.source is None:
-        from common.fetch import fetch  # memory and time that other data sets need not spend
+        from sources.fetch import fetch  # memory and time that other data sets need not spend
 
         path = ARCHIVES / published.file
-        fetch(download.mirrors or published.urls, path, published.sha256, published.size)
+        fetch(mirrors or published.urls, path, published.sha256, published.size)
         return path
     path = Path(download.source)
     if not path.is_file():
-        raise UserError(f"download.source: {path}: no such file; give {published.file}, or null to fetch it")
+        raise UserError(
+            f"download.source: {path}: no such file; give {published.file}, or null to fetch it"
+        )
     checksum = sha256(path)
     if checksum != published.sha256:
         raise UserError(
@@ -298,7 +300,9 @@ def cifar(tree: Tree, published: Published, download: Download) -> Source:
     """The batches of a CIFAR archive whose checksum has been verified."""
 
     def load(member: str) -> dict[bytes, Any]:
-        contents: dict[bytes, Any] = ArrayUnpickler(io.BytesIO(tree.read(f"{published.folder}/{member}"))).load()
+        contents: dict[bytes, Any] = ArrayUnpickler(
+            io.BytesIO(tree.read(f"{published.folder}/{member}"))
+        ).load()
         return contents
 
     images: dict[Split, Iterable[Array]] = {}
@@ -306,12 +310,17 @@ def cifar(tree: Tree, published: Published, download: Download) -> Source:
     for split, members in published.batches.items():
         batches = [load(member) for member in members]
         images[split] = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
-        labels[split] = np.concatenate([batch[published.labels_key] for batch in batches]).astype(np.int64)
+        labels[split] = np.concatenate([batch[published.labels_key] for batch in batches]).astype(
+            np.int64
+        )
 
     def decode(pictures: list[Array]) -> Array:
         if download.image_size == 32:
             return np.stack(pictures)
-        resized = [Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))) for picture in pictures]
+        resized = [
+            Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
+            for picture in pictures
+        ]
         return np.stack([to_array(picture, download.image_size) for picture in resized])
 
     member, key = published.names
@@ -331,7 +340,9 @@ class ArrayUnpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if module in {"numpy.core.multiarray", "numpy._core.multiarray"} and name == "_reconstruct":
             return super().find_class("numpy._core.multiarray", name)
-        raise UserError(f"a pickle asks for {module}.{name}, which is not data; fetch the archive again")
+        raise UserError(
+            f"a pickle asks for {module}.{name}, which is not data; fetch the archive again"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure the classifier on the test pictures: accuracy, overall and per class, what goes wrong, how sure it is.
 
-Reads models/classifier.safetensors, data/images (test pictures and labels), reports/history.png and params evaluate;
+Reads models/classifier.safetensors, data/images (test pictures and labels), reports/history.csv and params evaluate;
 writes reports/metrics.json, class_accuracy.json and .csv, predictions.csv, five pictures, and all of it in report.html.
 The tutorial's network judges 10,000 pictures in half a second; importing the libraries and drawing take longer.
 
@@ -13,15 +13,21 @@ the cross-entropy in nats; n, the number of test pictures. The names are short b
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import (
+    confusion_matrix,
+    log_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 
-from common.charts import draw_all
-from common.classifier import check_fits, load_classifier, predict, select_device
+from common.arrays import Array, load_images
 from common.files import REPORTS, write_json, write_text
-from common.images import Array, load_images
 from common.params import load_params
-from common.report import chance_sentence, report_html
 from common.stage import run
+from evaluation.charts import draw_all
+from evaluation.report import chance_sentence, report_html
+from model.classifier import check_fits, load_classifier, predict
+from model.device import select_device
 
 BINS = 15  # of confidence; as many as where calibration of networks was first measured so (arXiv 1706.04599)
 
@@ -29,10 +35,13 @@ BINS = 15  # of confidence; as many as where calibration of networks was first m
 def main() -> None:
     params = load_params()
     test = load_images("test")
-    classifier = load_classifier().to(select_device(params.evaluate.device))
+    classifier = load_classifier(augmentation=params.evaluate.test_time_augmentation)
+    classifier.to(select_device(params.machine.device))
     check_fits(classifier, test.dataset)
 
-    probabilities = predict(classifier, test.images, range(len(test.images)), params.evaluate.batch_size).numpy()
+    probabilities = predict(
+        classifier, test.images, range(len(test.images)), params.machine.predict_batch_size
+    ).numpy()
     classes, labels = test.dataset.classes, test.labels
     predictions = tabulate_predictions(probabilities, labels, classes)
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(len(classes)))
@@ -41,11 +50,19 @@ def main() -> None:
     metrics = measure(probabilities, labels, matrix, bins)
 
     write_json(REPORTS / "metrics.json", metrics)
-    write_json(REPORTS / "class_accuracy.json", dict(zip(per_class["class"], per_class["percent"], strict=True)))
+    write_json(
+        REPORTS / "class_accuracy.json",
+        dict(zip(per_class["class"], per_class["percent"], strict=True)),
+    )
     write_text(REPORTS / "class_accuracy.csv", per_class.to_csv(index=False, lineterminator="\n"))
     write_text(REPORTS / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
-    draw_all(test, predictions, per_class, matrix, bins, classifier.network, classifier.description.title)
-    write_text(REPORTS / "report.html", report_html(classifier.description, test.dataset, metrics, per_class))
+    draw_all(
+        test, predictions, per_class, matrix, bins, classifier.network, classifier.description.title
+    )
+    write_text(
+        REPORTS / "report.html",
+        report_html(classifier.description, test.dataset, metrics, per_class),
+    )
     print_accuracy(per_class, metrics)
 
 
@@ -62,7 +79,9 @@ def tabulate_predictions(probabilities: Array, labels: Array, classes: list[str]
     )
 
 
-def measure_classes(probabilities: Array, labels: Array, matrix: Array, classes: list[str]) -> pd.DataFrame:
+def measure_classes(
+    probabilities: Array, labels: Array, matrix: Array, classes: list[str]
+) -> pd.DataFrame:
     """Per class, in label order. matrix: counts, a row an actual class, a column a predicted one."""
     correct, totals = matrix.diagonal(), matrix.sum(axis=1)
     intervals = [wilson(k, n) for k, n in zip(correct.tolist(), totals.tolist(), strict=True)]
@@ -81,7 +100,9 @@ def measure_classes(probabilities: Array, labels: Array, matrix: Array, classes:
             "precision": precision.round(4),
             "recall": recall.round(4),
             "f1": f1.round(4),
-            "most_mistaken_for": np.where(mistakes.any(axis=1), np.array(classes)[mistakes.argmax(axis=1)], ""),
+            "most_mistaken_for": np.where(
+                mistakes.any(axis=1), np.array(classes)[mistakes.argmax(axis=1)], ""
+            ),
         }
     )
 
@@ -98,16 +119,25 @@ def calibrate(probabilities: Array, labels: Array) -> pd.DataFrame:
     number = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     counts = np.bincount(number, minlength=BINS)
     sums = [
-        np.bincount(number, weights, minlength=BINS) for weights in (confidence, probabilities.argmax(axis=1) == labels)
+        np.bincount(number, weights, minlength=BINS)
+        for weights in (confidence, probabilities.argmax(axis=1) == labels)
     ]
     edges = np.linspace(0, 1, BINS + 1)
     means = [total / counts.clip(1) for total in sums]
     return pd.DataFrame(
-        {"low": edges[:-1], "high": edges[1:], "n": counts, "confidence": means[0], "accuracy": means[1]}
+        {
+            "low": edges[:-1],
+            "high": edges[1:],
+            "n": counts,
+            "confidence": means[0],
+            "accuracy": means[1],
+        }
     )
 
 
-def measure(probabilities: Array, labels: Array, matrix: Array, bins: pd.DataFrame) -> dict[str, float]:
+def measure(
+    probabilities: Array, labels: Array, matrix: Array, bins: pd.DataFrame
+) -> dict[str, float]:
     """The headline numbers, as the module's docstring says."""
     every, correct, total = range(len(matrix)), int(matrix.trace()), int(matrix.sum())
     low, high = wilson(correct, total)
@@ -122,7 +152,9 @@ def measure(probabilities: Array, labels: Array, matrix: Array, bins: pd.DataFra
         "n": total,
     }
     if len(every) > 3:
-        metrics["top_3"] = round(100 * float(top_k_accuracy_score(labels, probabilities, k=3, labels=every)), 2)
+        metrics["top_3"] = round(
+            100 * float(top_k_accuracy_score(labels, probabilities, k=3, labels=every)), 2
+        )
     return metrics
 
 

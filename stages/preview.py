@@ -5,11 +5,11 @@ Reads data/images (training pictures and labels) and params preview; writes repo
 
 import numpy as np
 
-from common.figures import Caption, picture_grid, save_figure
+from common.arrays import load_images
 from common.files import REPORTS
-from common.images import load_images
 from common.params import load_params
 from common.stage import run
+from figures.grid import Caption, picture_grid, save_figure
 
 
 def main() -> None:
@@ -20,9 +20,14 @@ def main() -> None:
     chosen = np.random.default_rng(params.preview.seed).permutation(len(train.images))[:count]
 
     captions = [Caption(train.dataset.classes[label]) for label in train.labels[chosen]]
-    drawn = f"{count} of {len(train.images):,} training pictures, drawn with seed {params.preview.seed}"
+    drawn = (
+        f"{count} of {len(train.images):,} training pictures, drawn with seed {params.preview.seed}"
+    )
     figure = picture_grid(
-        train.images.read(chosen), captions, "Preview of Training Data", f"{train.dataset.name}: {drawn}"
+        train.images.read(chosen),
+        captions,
+        "Preview of Training Data",
+        f"{train.dataset.name}: {drawn}",
     )
     save_figure(figure, REPORTS / "preview.png")
 

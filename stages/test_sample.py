@@ -1,23 +1,23 @@
 """Show random test pictures with the class the model gives each: green when right, red and in brackets when wrong.
 
-Reads models/classifier.safetensors, data/images (test pictures and labels) and params test_sample; writes
+Reads models/classifier.safetensors, data/images (test pictures and labels) and params test_sample and evaluate; writes
 reports/test_sample.png. About three seconds, most of them for importing torch.
 """
 
 import numpy as np
 
-from common.classifier import check_fits, load_classifier, predict
-from common.figures import GREEN, RED, Caption, picture_grid, save_figure
+from common.arrays import load_images
 from common.files import REPORTS
-from common.images import load_images
 from common.params import load_params
 from common.stage import run
+from figures.grid import GREEN, RED, Caption, picture_grid, save_figure
+from model.classifier import check_fits, load_classifier, predict
 
 
 def main() -> None:
     params = load_params()
     test = load_images("test")
-    classifier = load_classifier()
+    classifier = load_classifier(augmentation=params.evaluate.test_time_augmentation)
     check_fits(classifier, test.dataset)
 
     count = min(params.test_sample.images, len(test.images))
@@ -26,7 +26,9 @@ def main() -> None:
 
     classes = test.dataset.classes
     captions = [
-        Caption(classes[label], GREEN) if guess == label else Caption(f"({classes[guess]}) is {classes[label]}", RED)
+        Caption(classes[label], GREEN)
+        if guess == label
+        else Caption(f"({classes[guess]}) is {classes[label]}", RED)
         for guess, label in zip(predicted, test.labels[chosen], strict=True)
     ]
     right = int((predicted == test.labels[chosen]).sum())

@@ -9,10 +9,8 @@ reached again: a run that was killed carries on from models/resume.state and end
 take the same steps together, each with its share of every batch.
 """
 
-import ctypes
 import hashlib
 import math
-import platform
 import signal
 import sys
 import time
@@ -23,27 +21,30 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import matplotlib
 import torch
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss
 from torch.nn.parallel import DistributedDataParallel
 
-from common.augment import Augmentation, derive_seed, draw_augmentation, generator
-from common.classifier import Classifier, Description, predict, save_classifier, select_device, settle_precision
-from common.distributed import World, count_processes, find_world, joined, launch
-from common.figures import BLUE, ORANGE, STYLE, heading, save_figure
+from common.arrays import ImageFile, LabelledImages, images_path, labels_path, load_images
+from common.errors import UserError
 from common.files import REPORTS, remove, sha256, write_text
-from common.images import ImageFile, LabelledImages, images_path, labels_path, load_images, split_by_class
-from common.network import layer_table, set_whitening
-from common.params import OWN_NETWORKS, Params, Recipe, Train, load_params
-from common.pretrained import load_pretrained
+from common.params import Params, Train, load_params
 from common.progress import Progress
-from common.recipe import build_optimizer, build_schedule, split_evenly
-from common.resume import STATE, load_state, save_state
-from common.stage import UserError, run
+from common.recipes import Recipe
+from common.split import split_by_class
+from common.stage import run
+from model.classifier import Classifier, Description, predict, save_classifier
+from model.device import select_device, settle_precision
+from training.augment import Augmentation, draw_augmentation
+from training.batches import split_evenly
+from training.checkpoint import STATE, load_state, save_state
+from training.distributed import World, count_processes, find_world, joined, launch
+from training.optimizers import build_optimizer, build_schedule
+from training.pretrained import load_pretrained
+from training.seeds import derive_seed, generator
+from training.table import layer_table
+from training.whitening import set_whitening
 
 Row = dict[str, float]
 SMALLEST = torch.finfo(torch.float32).tiny  # so that the logarithm of a probability is finite
@@ -71,19 +72,19 @@ class Best:
 def main() -> None:
     params = load_params()
     world = find_world()
-    if world is None and (processes := count_processes(params.train)) > 1:
+    if world is None and (processes := count_processes(params.machine)) > 1:
         launch(__file__, processes)
     else:
         train(params, world or World())
 
 
 def train(params: Params, world: World) -> None:
-    device = select_device(params.train.device, world.local_rank)
-    if params.train.threads is not None:
-        torch.set_num_threads(params.train.threads)
+    device = select_device(params.machine.device, world.local_rank)
+    if params.machine.threads != "auto":
+        torch.set_num_threads(params.machine.threads)
     torch.backends.cudnn.deterministic = True  # the fastest algorithms on a GPU add up in any order
     with joined(world, device):
-        recipe = settle_precision(params.recipes[params.train.recipe], device)
+        recipe = settle_precision(params.recipe, device)
         recipe = recipe.model_copy(update={"precision": world.from_first(recipe.precision)})
         pictures = load_images("train")
         description = Description(
@@ -93,6 +94,7 @@ def train(params: Params, world: World) -> None:
             recipe_name=params.train.recipe,
             recipe=recipe,
             seed=params.train.seed,
+            device=device.type,
             processes=world.size,
             threads=torch.get_num_threads(),
             torch=str(torch.__version__),
@@ -101,42 +103,39 @@ def train(params: Params, world: World) -> None:
         if world.writes:
             print(layer_table(classifier.network, description.image_size), flush=True)
 
-        training = Training(classifier, pictures, params.train, device, world)
+        training = Training(classifier, pictures, params, device, world)
         training.resume()
         training.fit()
 
     if world.writes:
         save_classifier(classifier)
-        save_figure(draw_history(training.history, description.title), REPORTS / "history.png")
         remove(STATE)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what is freed: otherwise each step has the same pages mapped anew, and filled with zeros."""
-    if platform.libc_ver()[0] == "glibc":
-        glibc = ctypes.CDLL(None)
-        glibc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
-        glibc.mallopt(-1, -1)  # M_TRIM_THRESHOLD: never give back
 
 
 class Training:
     """A training between two steps: all that a later step depends on, and what to do with it."""
 
     def __init__(
-        self, classifier: Classifier, train: LabelledImages, options: Train, device: torch.device, world: World
+        self,
+        classifier: Classifier,
+        train: LabelledImages,
+        params: Params,
+        device: torch.device,
+        world: World,
     ) -> None:
-        self.classifier, self.options, self.device, self.world = classifier, options, device, world
+        self.classifier, self.device, self.world = classifier, device, world
+        self.options, self.machine = params.train, params.machine
         self.recipe = classifier.description.recipe
         self.images, self.labels = train.images, torch.from_numpy(train.labels)
-        self.members, self.validation = set_apart(train, options)
+        self.members, self.validation = set_apart(train, params.train)
         batches = split_evenly(self.members, self.recipe.batch_size)
         self.steps = len(batches)  # in an epoch
         check_shares(world, self.recipe, min(map(len, batches)), len(self.validation))
         prepare(classifier, train.images, self.members)
         self.belongs_to = {
             "recipe": self.recipe.model_dump_json(),
-            "seed": str(options.seed),
-            "validation": f"{options.validation_fraction}, stopping after {options.early_stopping}",
+            "seed": str(params.train.seed),
+            "validation": f"{params.train.validation_fraction}, stopping after {params.train.early_stopping}",
             "pictures": sha256(images_path("train")),
             "labels": sha256(labels_path("train")),
             "code": checksum_of_code(),
@@ -164,10 +163,14 @@ class Training:
         if not self.world.writes:
             return
         state = {
-            name: getattr(self, name) for name in ("history", "timing", "step", "rate", "seconds", "losses", "correct")
+            name: getattr(self, name)
+            for name in ("history", "timing", "step", "rate", "seconds", "losses", "correct")
         }
         state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "schedule")}
-        save_state(state | {"network": self.classifier.network.state_dict(), "best": vars(self.best)}, self.belongs_to)
+        save_state(
+            state | {"network": self.classifier.network.state_dict(), "best": vars(self.best)},
+            self.belongs_to,
+        )
 
     def resume(self) -> None:
         """Go to where an earlier run of the same training was killed, if there is one."""
@@ -181,7 +184,10 @@ class Training:
             self.correct.copy_(state.pop("correct"))
             vars(self).update(state)
             if self.world.writes:
-                print(f"carrying on after epoch {len(self.history)}, step {self.step}", file=sys.stderr)
+                print(
+                    f"carrying on after epoch {len(self.history)}, step {self.step}",
+                    file=sys.stderr,
+                )
         self.saved = time.monotonic()
 
     def fit(self) -> None:
@@ -204,7 +210,9 @@ class Training:
     def finished(self) -> bool:
         patience = self.options.early_stopping
         epochs = len(self.history)
-        return epochs == self.recipe.epochs or (patience is not None and epochs - self.best.epoch >= patience)
+        return epochs == self.recipe.epochs or (
+            patience != "never" and epochs - self.best.epoch >= patience
+        )
 
     def train_epoch(self, stop: Stop) -> None:
         self.model.train()
@@ -213,31 +221,44 @@ class Training:
         augment = draw_augmentation(self.recipe, len(self.labels), self.options.seed, epoch)
         began = time.perf_counter() - self.seconds
         description = f"Epoch {epoch} of {self.recipe.epochs}"
-        with Progress(total=self.steps, initial=self.step, desc=description, unit="batch") as progress:
+        with Progress(
+            total=self.steps, initial=self.step, desc=description, unit="batch"
+        ) as progress:
             for batch in split_evenly(order, self.recipe.batch_size)[self.step :]:
                 self.train_step(batch, augment, epoch)
                 self.seconds = time.perf_counter() - began
                 progress.update()
-                if self.step % 100 == 0 and self.device.type == "cpu":  # a GPU would have to be waited for
-                    progress.set_postfix_str(f"loss {self.losses[: self.step].mean():.3f}", refresh=False)
-                if number := self.world.largest(stop.signal or signal.SIGTERM * self.world.orphaned):
+                if (
+                    self.step % 100 == 0 and self.device.type == "cpu"
+                ):  # a GPU would have to be waited for
+                    progress.set_postfix_str(
+                        f"loss {self.losses[: self.step].mean():.3f}", refresh=False
+                    )
+                if number := self.world.largest(
+                    stop.signal or signal.SIGTERM * self.world.orphaned
+                ):
                     self.save()
                     sys.exit(128 + number)
-                if time.monotonic() - self.saved > 60 * self.options.checkpoint_minutes:
+                if time.monotonic() - self.saved > 60 * self.machine.checkpoint_minutes:
                     self.save()
 
     def train_step(self, batch: Tensor, augment: Augmentation, epoch: int) -> None:
         """One step on the pictures with these indices, int64 (n,); their gradients add up a piece at a time."""
-        if self.recipe.network not in OWN_NETWORKS:  # others have dropout and the like
+        if self.recipe.network.name == "torchvision":  # others have dropout and the like
             torch.manual_seed(derive_seed(self.options.seed, epoch, 2, self.step, self.world.rank))
         self.optimizer.zero_grad()
-        loss, correct = torch.zeros((), device=self.device), torch.zeros((), dtype=torch.int64, device=self.device)
+        loss, correct = (
+            torch.zeros((), device=self.device),
+            torch.zeros((), dtype=torch.int64, device=self.device),
+        )
         pieces = split_evenly(self.world.share(batch), self.recipe.micro_batch)
         for number, piece in enumerate(pieces, start=1):
             with self.alone() if number < len(pieces) else nullcontext():
                 labels = self.labels[piece].to(self.device)
                 logits = self.model(augment(self.read(piece), piece))
-                part = cross_entropy(logits, labels, reduction="sum", label_smoothing=self.recipe.label_smoothing)
+                part = cross_entropy(
+                    logits, labels, reduction="sum", label_smoothing=self.recipe.label_smoothing
+                )
                 part = part / len(batch)
                 (part * self.world.size).backward()  # type: ignore[no-untyped-call]  # the processes' mean is taken
             loss += part.detach()
@@ -254,7 +275,11 @@ class Training:
 
     def alone(self) -> AbstractContextManager[None]:
         """Without adding up the processes' gradients yet."""
-        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
+        return (
+            self.model.no_sync()
+            if isinstance(self.model, DistributedDataParallel)
+            else nullcontext()
+        )
 
     def finish_epoch(self) -> None:
         """Write the epoch down, and keep its weights if they are the best so far."""
@@ -262,7 +287,9 @@ class Training:
         losses = self.losses.cpu().double()
         for step in (~losses.isfinite()).nonzero()[:1]:  # on a GPU, where no step is waited for
             check_finite(losses[step], epoch, int(step) + 1, self.rate)
-        sizes = torch.tensor([len(batch) for batch in split_evenly(self.members, self.recipe.batch_size)])
+        sizes = torch.tensor(
+            [len(batch) for batch in split_evenly(self.members, self.recipe.batch_size)]
+        )
         row = {
             "epoch": epoch,
             "learning_rate": self.rate,
@@ -270,16 +297,23 @@ class Training:
             "train_accuracy": 100 * int(self.correct) / count,
         }
         row |= self.validate()
-        if row["validation_loss"] < self.best.loss and self.options.early_stopping is not None:
-            weights = {name: tensor.clone() for name, tensor in self.classifier.network.state_dict().items()}
+        if row["validation_loss"] < self.best.loss and self.options.early_stopping != "never":
+            weights = {
+                name: tensor.clone()
+                for name, tensor in self.classifier.network.state_dict().items()
+            }
             self.best = Best(epoch, row["validation_loss"], weights)
         self.history.append(row)
-        self.timing.append({"epoch": epoch, "seconds": self.seconds, "images_per_second": count / self.seconds})
+        self.timing.append(
+            {"epoch": epoch, "seconds": self.seconds, "images_per_second": count / self.seconds}
+        )
         if self.world.writes:
             write_csv(REPORTS / "history.csv", self.history)
             write_csv(REPORTS / "timing.csv", self.timing)
             kinds = ("train", "validation") if len(self.validation) else ("train",)
-            values = {column.replace("_", " "): row[column] for column in row if column.startswith(kinds)}
+            values = {
+                column.replace("_", " "): row[column] for column in row if column.startswith(kinds)
+            }
             numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             print(f"epoch {epoch}: {numbers}", flush=True)
         self.start_epoch()
@@ -289,9 +323,17 @@ class Training:
         mine, count = self.world.share(self.validation), len(self.validation)
         if count == 0:
             return {"validation_loss": math.nan, "validation_accuracy": math.nan}
-        self.world.align(self.classifier.network.buffers())  # of batch norm, which sees one process's share
+        self.world.align(
+            self.classifier.network.buffers()
+        )  # of batch norm, which sees one process's share
         labels = self.labels[mine]
-        probabilities = predict(self.classifier, self.images, mine.numpy(), 500, "Validate")
+        probabilities = predict(
+            self.classifier,
+            self.images,
+            mine.numpy(),
+            self.machine.predict_batch_size,
+            title="Validate",
+        )
         loss = nll_loss(probabilities.clamp_min(SMALLEST).log(), labels, reduction="sum")
         correct = (probabilities.argmax(dim=1) == labels).sum()
         loss, correct = self.world.sum(torch.stack([loss.double(), correct.double()])) / count
@@ -306,7 +348,9 @@ def wrap(classifier: Classifier, world: World) -> nn.Module:
     # After the first backward pass DDP changes the order in which it adds gradients up. To have that behind it before
     # the first step, also of a training that carries on in its middle, it makes one of a black picture.
     size = classifier.description.image_size
-    black = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=next(classifier.parameters()).device)
+    black = torch.zeros(
+        1, 3, size, size, dtype=torch.uint8, device=next(classifier.parameters()).device
+    )
     model(black).sum().backward()
     model.zero_grad()
     return model
@@ -318,8 +362,11 @@ def check_shares(world: World, recipe: Recipe, batch: int, validation: int) -> N
     Raises:
         UserError: the smallest batch, or the pictures to validate on, are too few for so many processes.
     """
-    each = 1 if recipe.network == "lenet" else 2  # for batch norm
-    for pictures, needed, what in [(batch, each, "a batch of"), (validation or world.size, 1, "validating on")]:
+    each = 1 if recipe.network.name == "lenet" else 2  # for batch norm
+    for pictures, needed, what in [
+        (batch, each, "a batch of"),
+        (validation or world.size, 1, "validating on"),
+    ]:
         if pictures < needed * world.size:
             raise UserError(
                 f"{world.size} processes for {what} {pictures} pictures; each needs {needed} or more: "
@@ -330,9 +377,9 @@ def check_shares(world: World, recipe: Recipe, batch: int, validation: int) -> N
 def prepare(classifier: Classifier, images: ImageFile, indices: Tensor) -> None:
     """Before the first step, load or compute what is not learnt here; ``indices`` are of training pictures."""
     recipe, network = classifier.description.recipe, classifier.network
-    if recipe.pretrained:
-        load_pretrained(network, recipe.network)
-    if recipe.network == "whitened":
+    if recipe.network.name == "torchvision" and recipe.network.pretrained:
+        load_pretrained(network, recipe.network.model)
+    if recipe.network.name == "whitened":
         evenly = indices[:: max(1, len(indices) // 5000)]
         set_whitening(network, classifier.normalize(torch.from_numpy(images.read(evenly.tolist()))))
 
@@ -341,7 +388,9 @@ def set_apart(train: LabelledImages, options: Train) -> tuple[Tensor, Tensor]:
     """Indices, int64, of the pictures to train on and of those to validate on; of the same seed, the same ones."""
     if options.validation_fraction == 0:
         return torch.arange(len(train.labels)), torch.arange(0)
-    split = split_by_class(train.labels, train.dataset.classes, options.validation_fraction, options.seed)
+    split = split_by_class(
+        train.labels, train.dataset.classes, options.validation_fraction, options.seed
+    )
     return torch.from_numpy(split[0]), torch.from_numpy(split[1])
 
 
@@ -378,32 +427,11 @@ def checksum_of_code() -> str:
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:
-    lines = [",".join(rows[0]), *(",".join(f"{value:.6g}" for value in row.values()) for row in rows)]
+    lines = [
+        ",".join(rows[0]),
+        *(",".join(f"{value:.6g}" for value in row.values()) for row in rows),
+    ]
     write_text(path, "\n".join(lines) + "\n")
-
-
-def draw_history(history: list[Row], subtitle: str) -> Figure:
-    """Loss, accuracy and learning rate, a point an epoch; of the training and, if any, the validation pictures."""
-    epochs = [row["epoch"] for row in history]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 4.2))
-        panels = {
-            "loss": ["train_loss", "validation_loss"],
-            "accuracy, %": ["train_accuracy", "validation_accuracy"],
-            "learning rate": ["learning_rate"],
-        }
-        for axes, (title, columns) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-            there = [column for column in columns if any(math.isfinite(row[column]) for row in history)]
-            for column, color in zip(there, (BLUE, ORANGE), strict=False):
-                axes.plot(epochs, [row[column] for row in history], "o-", color=color, label=column.split("_")[0])
-            axes.set(xlabel="epoch", title=title)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if len(there) > 1:
-                axes.legend()
-        axes.set_ylim(0, None)  # a constant learning rate is a level line, not noise
-        figure.tight_layout(rect=(0, 0, 1, 0.82))
-        heading(figure, "Training", subtitle)
-    return figure
 
 
 if __name__ == "__main__":

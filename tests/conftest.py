@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from project import Project, new_project
 
 # The longest first, so that two workers end at nearly the same time.
@@ -12,7 +11,11 @@ LONGEST = ["test_readme.py", "test_pipeline.py", "test_resume.py", "test_distrib
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    items.sort(
+        key=lambda item: (
+            LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
+        )
+    )
 
 
 @pytest.fixture(scope="session")

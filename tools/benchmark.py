@@ -43,8 +43,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "stages"))
 
+from common.errors import UserError  # noqa: E402
 from common.params import read_yaml  # noqa: E402
-from common.stage import UserError, run  # noqa: E402
+from common.stage import run  # noqa: E402
 
 Row = dict[str, str | float]
 CLASSES = 10
@@ -74,14 +75,26 @@ def main() -> None:
     tables = {"training": training, "accuracy": accuracy, "recipes": each_recipe, "growth": growth}
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=[*tables, "download"])
-    parser.add_argument("--pictures", type=int, default=50_000, help="training pictures to make up; %(default)s")
-    parser.add_argument("--images", type=Path, help="a data/images to use, instead of made-up pictures")
-    parser.add_argument("--recipes", nargs="+", choices=recipes, metavar="RECIPE", help="all that need no network")
+    parser.add_argument(
+        "--pictures", type=int, default=50_000, help="training pictures to make up; %(default)s"
+    )
+    parser.add_argument(
+        "--images", type=Path, help="a data/images to use, instead of made-up pictures"
+    )
+    parser.add_argument(
+        "--recipes", nargs="+", choices=recipes, metavar="RECIPE", help="all that need no network"
+    )
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
-    parser.add_argument("--repeats", type=int, default=3, help="of which the median counts; %(default)s")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="of which the median counts; %(default)s"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of accuracy; 0")
-    parser.add_argument("--times", nargs="+", type=int, default=[1, 2, 4, 10], help="of growth; 1 2 4 10")
-    parser.add_argument("--source", choices=["directory", "tar", "zip"], default="directory", help="%(default)s")
+    parser.add_argument(
+        "--times", nargs="+", type=int, default=[1, 2, 4, 10], help="of growth; 1 2 4 10"
+    )
+    parser.add_argument(
+        "--source", choices=["directory", "tar", "zip"], default="directory", help="%(default)s"
+    )
     options = parser.parse_args()
     if options.what in ("accuracy", "recipes"):
         options.recipes = options.recipes or without_network(recipes)
@@ -111,7 +124,9 @@ def training(folder: Path, options: argparse.Namespace) -> list[Row]:
         ours.append(train(folder, "tutorial", options.epochs))
         epochs = len(read_timing(folder))
         usual.append(with_epochs(folder, call(folder, ROOT / "tools" / "usual_loop.py", epochs)))
-        say(f"{repeat + 1} of {options.repeats}: {ours[-1].seconds:.1f} s against {usual[-1].seconds:.1f} s")
+        say(
+            f"{repeat + 1} of {options.repeats}: {ours[-1].seconds:.1f} s against {usual[-1].seconds:.1f} s"
+        )
     ratio = median_ratio([result.seconds for result in usual], [result.seconds for result in ours])
     return [
         {"training": "the usual loop", **summarize(usual, pictures * epochs), "times as fast": 1},
@@ -130,7 +145,9 @@ def accuracy(folder: Path, options: argparse.Namespace) -> list[Row]:
         UserError: no pictures are named.
     """
     if options.images is None:
-        raise UserError("--images is missing; made-up pictures are too easy: name a data/images of real ones")
+        raise UserError(
+            "--images is missing; made-up pictures are too easy: name a data/images of real ones"
+        )
     prepare(folder, options)
     seconds: dict[str, list[float]] = {name: [] for name in options.recipes}
     percents: dict[str, list[float]] = {name: [] for name in options.recipes}
@@ -158,7 +175,10 @@ def each_recipe(folder: Path, options: argparse.Namespace) -> list[Row]:
     """An epoch of each recipe."""
     pictures = prepare(folder, options)
     return [
-        {"recipe": f"`{name}`", **summarize([train(folder, name, 1) for _ in range(options.repeats)], pictures)}
+        {
+            "recipe": f"`{name}`",
+            **summarize([train(folder, name, 1) for _ in range(options.repeats)], pictures),
+        }
         for name in options.recipes
     ]
 
@@ -171,8 +191,14 @@ def growth(folder: Path, options: argparse.Namespace) -> list[Row]:
         write_params(folder, source, "quick", 1)
         for stage, of_times in results.items():
             of_times[times] = call(folder, ROOT / "stages" / f"{stage}.py")
-            say(f"{stage}, {times} times: {of_times[times].seconds:.1f} s, {of_times[times].peak_mb:.0f} MB")
-    return [row for stage, of_times in results.items() for row in growth_rows(stage, of_times, options.pictures)]
+            say(
+                f"{stage}, {times} times: {of_times[times].seconds:.1f} s, {of_times[times].peak_mb:.0f} MB"
+            )
+    return [
+        row
+        for stage, of_times in results.items()
+        for row in growth_rows(stage, of_times, options.pictures)
+    ]
 
 
 def growth_rows(stage: str, results: dict[int, Result], pictures: int) -> list[Row]:
@@ -216,7 +242,11 @@ def make_pictures(folder: Path, count: int, kind: str = "directory") -> Path:
             pixels = base[label] + generator.integers(-99, 100, (32, 32, 3), np.int16)
             path = directory / split / str(label) / f"{index}.jpg"
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=90)
-    return directory if kind == "directory" else Path(shutil.make_archive(str(directory), kind, directory))
+    return (
+        directory
+        if kind == "directory"
+        else Path(shutil.make_archive(str(directory), kind, directory))
+    )
 
 
 def train(folder: Path, recipe: str, epochs: int | None, seed: int = 0) -> Result:
@@ -225,7 +255,9 @@ def train(folder: Path, recipe: str, epochs: int | None, seed: int = 0) -> Resul
     return with_epochs(folder, call(folder, ROOT / "stages" / "train.py"))
 
 
-def write_params(folder: Path, source: Path | None, recipe: str, epochs: int | None, seed: int = 0) -> None:
+def write_params(
+    folder: Path, source: Path | None, recipe: str, epochs: int | None, seed: int = 0
+) -> None:
     """The project's parameters, but for these; ``source`` is a folder of pictures, ``epochs`` None the recipe's own."""
     params = read_yaml(ROOT / "params.yaml")
     if source is not None:
@@ -283,14 +315,18 @@ def median_ratio(slow: list[float], fast: list[float]) -> float:
 def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     versions = f"Python {platform.python_version()}, torch {version('torch')}"
-    return f"{os.cpu_count()} cores, {processor()}, {memory:.0f} GB, {platform.system()}, {versions}"
+    return (
+        f"{os.cpu_count()} cores, {processor()}, {memory:.0f} GB, {platform.system()}, {versions}"
+    )
 
 
 def processor() -> str:
     """The processor's model, where the system tells it; otherwise its architecture."""
     names = []
     if sys.platform == "darwin":
-        names = subprocess.check_output(["sysctl", "-n", "machdep.cpu.brand_string"], text=True).splitlines()  # noqa: S607
+        names = subprocess.check_output(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], text=True
+        ).splitlines()  # noqa: S607
     elif sys.platform == "linux":
         names = re.findall(r"^model name\s*: (.+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return str([*names, platform.machine()][0])

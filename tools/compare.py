@@ -28,9 +28,10 @@ from scipy.stats import binomtest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
 
+from common.arrays import Dataset, dataset_path
+from common.errors import UserError
 from common.files import REPORTS
-from common.images import Dataset, dataset_path
-from common.stage import UserError, run
+from common.stage import run
 
 WORKSPACE = "workspace"
 SIGNIFICANT = 0.05
@@ -52,10 +53,18 @@ class Comparison:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Are two models really different?")
     parser.add_argument(
-        "a", metavar="REV_A", nargs="?", default="HEAD", help="any Git revision; %(default)s if left out"
+        "a",
+        metavar="REV_A",
+        nargs="?",
+        default="HEAD",
+        help="any Git revision; %(default)s if left out",
     )
     parser.add_argument(
-        "b", metavar="REV_B", nargs="?", default=WORKSPACE, help="likewise; the %(default)s if left out"
+        "b",
+        metavar="REV_B",
+        nargs="?",
+        default=WORKSPACE,
+        help="likewise; the %(default)s if left out",
     )
     parser.add_argument("--json", action="store_true", help="for machines")
     arguments = parser.parse_args()
@@ -66,7 +75,17 @@ def main() -> None:
     moved = [name for name, one in classes.items() if one.p_value * len(classes) < SIGNIFICANT]
     if arguments.json:
         by_class = {name: asdict(one) for name, one in classes.items()}
-        print(json.dumps({"a": arguments.a, "b": arguments.b, **asdict(overall), "moved": moved, "classes": by_class}))
+        print(
+            json.dumps(
+                {
+                    "a": arguments.a,
+                    "b": arguments.b,
+                    **asdict(overall),
+                    "moved": moved,
+                    "classes": by_class,
+                }
+            )
+        )
     else:
         print_comparison(arguments.a, arguments.b, overall, {name: classes[name] for name in moved})
 
@@ -81,7 +100,9 @@ def pair(a: str, b: str) -> pd.DataFrame:
     for key in ("name", "classes", "sha256"):
         ours, theirs = (getattr(dataset, key) for dataset in datasets)
         if ours != theirs:
-            raise UserError(f"the data sets differ: {key} is {ours} at {a}, {theirs} at {b}; evaluate both on one")
+            raise UserError(
+                f"the data sets differ: {key} is {ours} at {a}, {theirs} at {b}; evaluate both on one"
+            )
     left, right = (read_predictions(revision) for revision in (a, b))
     if len(left) != len(right):
         raise UserError(
@@ -106,16 +127,22 @@ def read_dataset(revision: str) -> Dataset:
     try:
         return Dataset.model_validate_json(read(dataset_path(), revision))
     except ValidationError as error:
-        raise UserError(f"{dataset_path()} at {revision}: damaged ({str(error).splitlines()[0]})") from None
+        raise UserError(
+            f"{dataset_path()} at {revision}: damaged ({str(error).splitlines()[0]})"
+        ) from None
 
 
 def read_predictions(revision: str) -> pd.DataFrame:
     path = REPORTS / "predictions.csv"
     content = io.StringIO(read(path, revision))
     try:  # a class may be called NA, and is not missing for that
-        return pd.read_csv(content, usecols=["actual", "predicted"], dtype=str, keep_default_na=False)
+        return pd.read_csv(
+            content, usecols=["actual", "predicted"], dtype=str, keep_default_na=False
+        )
     except ValueError as error:
-        raise UserError(f"{path} at {revision}: damaged ({str(error).splitlines()[0]}); evaluate again") from None
+        raise UserError(
+            f"{path} at {revision}: damaged ({str(error).splitlines()[0]}); evaluate again"
+        ) from None
 
 
 def read(path: Path, revision: str) -> str:
@@ -128,7 +155,9 @@ def read(path: Path, revision: str) -> str:
         try:
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file in the workspace; run `dvc repro` or `dvc checkout` first") from None
+            raise UserError(
+                f"{path}: no such file in the workspace; run `dvc repro` or `dvc checkout` first"
+            ) from None
 
     import dvc.api  # a second that --help need not wait
     from dvc.exceptions import DvcException
@@ -173,7 +202,9 @@ def print_comparison(a: str, b: str, overall: Comparison, moved: dict[str, Compa
     print(f"{a:{width}}  {overall.accuracy_a:6.2f} % of {overall.n:,} test pictures")
     print(f"{b:{width}}  {overall.accuracy_b:6.2f} %")
     print(f"{'difference':{width}}  {change(overall)}")
-    verdict = "really different" if overall.p_value < SIGNIFICANT else "no more than chance would make"
+    verdict = (
+        "really different" if overall.p_value < SIGNIFICANT else "no more than chance would make"
+    )
     print(f"{'McNemar':{width}}  p = {overall.p_value:.3g}: {verdict}")
     print("classes that moved:" if moved else "no class moved by more than chance would make it")
     for name, one in sorted(moved.items(), key=lambda item: -abs(item[1].difference)):

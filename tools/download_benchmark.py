@@ -17,8 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "stages"), str(ROOT / "tests")]
 
-from common.fetch import fetch  # noqa: E402
 from servers import Server, serving  # noqa: E402
+
+from sources.fetch import fetch  # noqa: E402
 
 SIZE = 40_000_000  # bytes
 SLOW, FAST = 60e3, 20e6  # bytes per second
@@ -34,7 +35,13 @@ def measure() -> list[dict[str, str | float]]:
 
     def add(what: str, seconds: float) -> None:
         alone = float(rows[0]["seconds"]) if rows else seconds
-        rows.append({"what": what, "seconds": round(seconds, 2), "times the fast one alone": round(seconds / alone, 2)})
+        rows.append(
+            {
+                "what": what,
+                "seconds": round(seconds, 2),
+                "times the fast one alone": round(seconds / alone, 2),
+            }
+        )
 
     with (
         serving(content, rate=SLOW) as slow,
@@ -44,8 +51,14 @@ def measure() -> list[dict[str, str | float]]:
         add("fast mirror alone", seconds_to_fetch(fast))
         add("fast and slow mirror", seconds_to_fetch(fast, slow))
         add("slow and fast mirror", seconds_to_fetch(slow, fast))
-        add(f"slow and fast mirror, the slow one answering {HEAD_START} s sooner", seconds_to_fetch(slow, late))
-        add(f"torchvision's download_url, slow mirror (extrapolated from {BOUND:g} s)", seconds_of_torchvision(slow))
+        add(
+            f"slow and fast mirror, the slow one answering {HEAD_START} s sooner",
+            seconds_to_fetch(slow, late),
+        )
+        add(
+            f"torchvision's download_url, slow mirror (extrapolated from {BOUND:g} s)",
+            seconds_of_torchvision(slow),
+        )
     return rows
 
 
@@ -65,11 +78,15 @@ def seconds_of_torchvision(mirror: Server) -> float:
     code = "import sys, torchvision; torchvision.datasets.utils.download_url(*sys.argv[1:])"
     with tempfile.TemporaryDirectory() as folder:
         asked = len(mirror.requests)
-        process = subprocess.Popen([sys.executable, "-c", code, mirror.url, folder], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, mirror.url, folder], stderr=subprocess.DEVNULL
+        )
         try:
             while len(mirror.requests) == asked:  # until it is imported and asks for the file
                 if process.poll() is not None:
-                    raise RuntimeError(f"torchvision's download ended with status {process.returncode}")
+                    raise RuntimeError(
+                        f"torchvision's download ended with status {process.returncode}"
+                    )
                 time.sleep(0.01)
             time.sleep(BOUND)
             arrived = sum(file.stat().st_size for file in Path(folder).iterdir())

@@ -24,11 +24,12 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
 
-from common.classifier import Classifier, check_fits, load_classifier
+from common.arrays import Array, load_images
+from common.errors import UserError
 from common.files import MODEL, write_bytes
-from common.images import Array, load_images
 from common.progress import Progress
-from common.stage import UserError, run
+from common.stage import run
+from model.classifier import Classifier, check_fits, load_classifier
 
 PACKAGES = ["onnx", "onnxscript", "onnxruntime"]
 PICTURES = 256  # to check with
@@ -50,7 +51,9 @@ class Probabilities(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--model", type=Path, default=MODEL, help="%(default)s if left out")
-    parser.add_argument("--output", type=Path, default=MODEL.with_suffix(".onnx"), help="%(default)s if left out")
+    parser.add_argument(
+        "--output", type=Path, default=MODEL.with_suffix(".onnx"), help="%(default)s if left out"
+    )
     arguments = parser.parse_args()
     check_packages()
     if arguments.output.is_dir():
@@ -64,7 +67,9 @@ def main() -> None:
     difference = compare(model, content, images)
     write_bytes(arguments.output, content)
     print(f"{arguments.output}: {len(content) / 1e6:.2f} MB, opset {opset}")
-    print(f"{len(images)} {origin}: the same classes; probabilities differ by {difference:.1e} at most")
+    print(
+        f"{len(images)} {origin}: the same classes; probabilities differ by {difference:.1e} at most"
+    )
 
 
 def check_packages() -> None:
@@ -77,7 +82,10 @@ def in_float32(classifier: Classifier) -> Classifier:
     """The same classifier, to compute in float32 whatever its recipe says."""
     description = classifier.description
     if description.recipe.precision != "float32":
-        print(f"the recipe's precision is {description.recipe.precision}; exported as float32", file=sys.stderr)
+        print(
+            f"the recipe's precision is {description.recipe.precision}; exported as float32",
+            file=sys.stderr,
+        )
     recipe = description.recipe.model_copy(update={"precision": "float32"})
     copy = Classifier(description.model_copy(update={"recipe": recipe}))
     copy.network.load_state_dict(classifier.network.state_dict())
@@ -93,13 +101,17 @@ def pictures(classifier: Classifier) -> tuple[Array, str]:
     except UserError as error:
         made_up = np.random.default_rng(0).integers(0, 256, (PICTURES, 3, size, size), np.uint8)
         return made_up, f"made-up pictures ({error})"
-    chosen = np.linspace(0, len(test.images) - 1, min(PICTURES, len(test.images))).astype(np.int64)  # of every class
+    chosen = np.linspace(0, len(test.images) - 1, min(PICTURES, len(test.images))).astype(
+        np.int64
+    )  # of every class
     return test.images.read(chosen), f"test pictures of {test.dataset.name}"
 
 
 def to_onnx(model: Probabilities, classifier: Classifier) -> tuple[bytes, int]:
     """The model as an ONNX file's bytes, and its opset."""
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass  # a second or two that --help need not wait
+    from onnx_ir.passes.common import (
+        ClearMetadataAndDocStringPass,  # a second or two that --help need not wait
+    )
 
     description = classifier.description
     size = description.image_size
@@ -114,7 +126,9 @@ def to_onnx(model: Probabilities, classifier: Classifier) -> tuple[bytes, int]:
             verbose=False,
         )
     assert exported is not None
-    ClearMetadataAndDocStringPass()(exported.model)  # of every node, the lines of code with the paths of this machine
+    ClearMetadataAndDocStringPass()(
+        exported.model
+    )  # of every node, the lines of code with the paths of this machine
     exported.model.metadata_props.update(
         classes=json.dumps(description.classes, ensure_ascii=False),
         image_size=str(size),

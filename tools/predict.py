@@ -28,14 +28,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
 
-from common.classifier import Classifier, load_classifier, select_device
-from common.figures import Caption, picture_grid, save_figure
+from common.arrays import Array
+from common.errors import UserError
 from common.files import MODEL
-from common.images import Array, decode_picture
-from common.params import Device
 from common.progress import Progress
-from common.stage import UserError, run
-from download import report_hidden, visible
+from common.section import Device
+from common.stage import run
+from figures.grid import Caption, picture_grid, save_figure
+from model.classifier import Classifier, load_classifier
+from model.device import select_device
+from sources.decode import decode_picture
+from sources.hidden import report_hidden, visible
 
 AT_A_TIME = 64  # pictures decoded and predicted together
 TOP = 3  # classes named
@@ -75,7 +78,9 @@ def main() -> None:
     if drawn:
         draw(drawn, done, classifier.description.title, arguments.figure)
     if done < len(pictures):
-        raise UserError(f"{len(pictures) - done} of {len(pictures)} pictures could not be read; they are named above")
+        raise UserError(
+            f"{len(pictures) - done} of {len(pictures)} pictures could not be read; they are named above"
+        )
 
 
 def parse() -> argparse.Namespace:
@@ -86,17 +91,26 @@ def parse() -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument(
-        "pictures", metavar="PICTURE", nargs="+", help="file, folder, or - for standard input; first, if any, the model"
+        "pictures",
+        metavar="PICTURE",
+        nargs="+",
+        help="file, folder, or - for standard input; first, if any, the model",
     )
     parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("--figure", type=Path, metavar="OUT.png", help="draw the pictures with their classes")
-    parser.add_argument("--device", choices=get_args(Device), default="auto", help="%(default)s if left out")
+    parser.add_argument(
+        "--figure", type=Path, metavar="OUT.png", help="draw the pictures with their classes"
+    )
+    parser.add_argument(
+        "--device", choices=get_args(Device), default="auto", help="%(default)s if left out"
+    )
     arguments = parser.parse_args()
     arguments.model = MODEL
     if arguments.pictures[0].endswith(".safetensors"):
         arguments.model = Path(arguments.pictures.pop(0))
     if not arguments.pictures:
-        raise UserError(f"{arguments.model}: a model and no picture; name files, folders, or - for standard input")
+        raise UserError(
+            f"{arguments.model}: a model and no picture; name files, folders, or - for standard input"
+        )
     if arguments.figure is not None and arguments.figure.is_dir():
         raise UserError(f"--figure {arguments.figure}: is a folder; name a file")
     return arguments
@@ -113,7 +127,9 @@ def list_pictures(name: str) -> list[str]:
     return [str(folder / path) for path in visible(inside)] or [name]
 
 
-def predict(classifier: Classifier, pictures: list[str], progress: Progress) -> Iterator[Prediction]:
+def predict(
+    classifier: Classifier, pictures: list[str], progress: Progress
+) -> Iterator[Prediction]:
     """Yield what the classifier makes of each picture, in their order; those that cannot be read are named instead.
 
     Raises:
@@ -127,8 +143,14 @@ def predict(classifier: Classifier, pictures: list[str], progress: Progress) -> 
             rows = probabilities(classifier, np.stack([image for _, image in images]))
             for (picture, image), row in zip(images, rows, strict=True):
                 if not np.isfinite(row).all():
-                    raise UserError(f"{picture}: the model makes NaN of it; train again with a lower learning_rate")
-                yield Prediction(picture, image, [(classes[label], float(row[label])) for label in likeliest(row)])
+                    raise UserError(
+                        f"{picture}: the model makes NaN of it; train again with a lower learning_rate"
+                    )
+                yield Prediction(
+                    picture,
+                    image,
+                    [(classes[label], float(row[label])) for label in likeliest(row)],
+                )
         progress.update(len(batch))
 
 
@@ -154,7 +176,9 @@ def read(picture: str) -> bytes:
     path = Path(picture)
     try:
         if path.is_dir():
-            raise UserError("a folder without pictures, or a link to a folder, which is not followed")
+            raise UserError(
+                "a folder without pictures, or a link to a folder, which is not followed"
+            )
         if path.exists() and not path.is_file():
             raise UserError("neither a file nor a folder")  # reading a pipe might wait for ever
         return path.read_bytes()
@@ -181,7 +205,9 @@ def as_json(prediction: Prediction) -> dict[str, object]:
 
 
 def as_text(prediction: Prediction, picture_width: int, class_width: int) -> str:
-    shares = [f"{name:{class_width}} {100 * probability:5.1f} %" for name, probability in prediction.top]
+    shares = [
+        f"{name:{class_width}} {100 * probability:5.1f} %" for name, probability in prediction.top
+    ]
     return f"{prediction.picture:{picture_width}}  {'   '.join(shares)}"
 
 
@@ -195,15 +221,27 @@ def say(line: str, progress: Progress, file: TextIO) -> None:
 
 def draw(drawn: list[Prediction], done: int, title: str, path: Path) -> None:
     """Write a PNG: the grid of these pictures, each under its class, out of so many that were done."""
-    captions = [Caption(f"{name}: {100 * probability:.1f} %") for name, probability in (one.top[0] for one in drawn)]
+    captions = [
+        Caption(f"{name}: {100 * probability:.1f} %")
+        for name, probability in (one.top[0] for one in drawn)
+    ]
     left_out = f"; {done - len(drawn):,} more pictures left out" if done > len(drawn) else ""
-    figure = picture_grid(np.stack([one.image for one in drawn]), captions, "What the Model Sees", f"{title}{left_out}")
+    figure = picture_grid(
+        np.stack([one.image for one in drawn]),
+        captions,
+        "What the Model Sees",
+        f"{title}{left_out}",
+    )
     save_figure(figure, path)
 
 
 if __name__ == "__main__":
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that cannot be printed must not stop the rest
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a name that cannot be printed must not stop the rest
     if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as any program ends when `| head` has seen enough
+        signal.signal(
+            signal.SIGPIPE, signal.SIG_DFL
+        )  # as any program ends when `| head` has seen enough
     run(main)

@@ -12,7 +12,7 @@ from typing import Any
 # Relative to the project's root, from which DVC and the README run every stage.
 PARAMS = Path("params.yaml")
 ARCHIVES = Path("data/archives")
-IMAGES = Path("data/images")
+ARRAYS = Path("data/arrays")
 MODEL = Path("models/classifier.safetensors")
 REPORTS = Path("reports")
 

@@ -14,7 +14,9 @@ class Progress(tqdm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.on_terminal = sys.stderr.isatty()
-        kwargs["disable"] = os.environ.get("RANK", "0") != "0"  # of several processes, the first one speaks
+        kwargs["disable"] = (
+            os.environ.get("RANK", "0") != "0"
+        )  # of several processes, the first one speaks
         kwargs["file"], kwargs["dynamic_ncols"] = sys.stderr, self.on_terminal
         kwargs["mininterval"] = 0.1 if self.on_terminal else SECONDS_BETWEEN_LINES
         super().__init__(*args, **kwargs)
@@ -25,7 +27,11 @@ class Progress(tqdm):  # type: ignore[type-arg]
         elif self.n:
             # The bar itself says nothing in a log; what stands left and right of it does.
             parts = (msg or str(self)).split("|")
-            print(f"{parts[0]} {parts[-1]}" if len(parts) > 2 else "".join(parts), file=sys.stderr, flush=True)
+            print(
+                f"{parts[0]} {parts[-1]}" if len(parts) > 2 else "".join(parts),
+                file=sys.stderr,
+                flush=True,
+            )
 
     def close(self) -> None:
         if not self.on_terminal and not self.disable:

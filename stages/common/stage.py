@@ -4,13 +4,19 @@ import errno
 import sys
 from collections.abc import Callable
 
+from common.errors import UserError
+
 # What a full disk or a limit, a read-only folder, a missing permission or a file in a folder's place raises: the user's
 # to mend, so no traceback.
-USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
-
-
-class UserError(Exception):
-    """Something the user can put right. Its text is one line: the value, the rule, the choices, the way out."""
+USER_ERRNOS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+}
 
 
 def run(main: Callable[[], None]) -> None:
@@ -25,7 +31,9 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in USER_ERRNOS:
             raise
-        sys.exit(f"error: {error.filename or 'output'}: {error.strerror}; make room or allow writing, then run again")
+        sys.exit(
+            f"error: {error.filename or 'output'}: {error.strerror}; make room or allow writing, then run again"
+        )
     except KeyboardInterrupt:
         # DVC looks only at the exit status: 0 here would record a half-done stage as done.
         sys.exit(130)

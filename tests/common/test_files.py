@@ -1,0 +1,211 @@
+"""Outputs appear whole or not at all, and never through a link into a cache."""
+
+import hashlib
+import math
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from helpers import lay_out, snapshot, start
+
+from common import files
+from common.files import replacing, sha256, write_bytes, write_json, write_text
+
+KINDS = ["file", "directory"]
+
+
+def fill(path: Path, kind: str, content: str) -> None:
+    if kind == "file":
+        path.write_text(content)
+    else:
+        lay_out(path, {"a": content.encode(), "below/b": content.encode()})
+
+
+def expected(kind: str, content: str) -> dict[str, bytes]:
+    return (
+        {"": content.encode()}
+        if kind == "file"
+        else {"a": content.encode(), "below": b"", "below/b": content.encode()}
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("before", [None, "file", "directory"])
+def test_an_output_replaces_what_was_there(tmp_path: Path, kind: str, before: str | None) -> None:
+    path = tmp_path / "folder" / "out"
+    if before:
+        path.parent.mkdir()
+        fill(path, before, "old")
+    with replacing(path) as part:
+        fill(part, kind, "new")
+    assert snapshot(path) == expected(kind, "new")
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("there", [True, False])
+def test_an_exception_leaves_what_was_there_and_no_part(
+    tmp_path: Path, kind: str, there: bool
+) -> None:
+    path = tmp_path / "out"
+    if there:
+        fill(path, kind, "old")
+    before = snapshot(tmp_path)
+    with pytest.raises(RuntimeError, match="half"), replacing(path) as part:
+        fill(part, kind, "new")
+        raise RuntimeError("half")
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kill_leaves_what_was_there_and_the_next_run_works(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "out"
+    fill(path, kind, "old")
+    code = "import sys, time\nfrom pathlib import Path\nfrom common.files import replacing\n"
+    code += "with replacing(Path(sys.argv[1])) as part:\n"
+    code += (
+        "    part.write_text('half')\n"
+        if kind == "file"
+        else "    part.mkdir(); (part / 'a').write_text('half')\n"
+    )
+    code += "    print('written', flush=True)\n    time.sleep(600)\n"
+    with start(code, tmp_path, str(path)) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "written\n"
+        process.send_signal(signal.SIGKILL)
+    assert snapshot(path) == expected(kind, "old")
+    assert (tmp_path / "out.part").exists()  # the kill came in the middle
+    with replacing(path) as part:
+        fill(part, kind, "new")
+    assert snapshot(path) == expected(kind, "new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("link", ["hardlink", "symlink"])
+def test_55_a_file_linked_from_a_cache_is_not_written_through(tmp_path: Path, link: str) -> None:
+    cached, path = tmp_path / "cached", tmp_path / "out"
+    cached.write_text("cached")
+    path.symlink_to(cached) if link == "symlink" else path.hardlink_to(cached)
+    write_text(path, "new")
+    assert cached.read_text() == "cached"
+    assert path.read_text() == "new"
+    assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("link", ["hardlink", "symlink"])
+def test_55_a_directory_of_linked_files_is_not_written_through(tmp_path: Path, link: str) -> None:
+    cached, path = tmp_path / "cached", tmp_path / "out"
+    cached.write_text("cached")
+    path.mkdir()
+    (path / "a").symlink_to(cached) if link == "symlink" else (path / "a").hardlink_to(cached)
+    with replacing(path) as part:
+        fill(part, "directory", "new")
+    assert cached.read_text() == "cached"
+    assert snapshot(path) == expected("directory", "new")
+
+
+def test_55_a_link_to_a_directory_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    fill(tmp_path / "cached", "directory", "cached")
+    (tmp_path / "out").symlink_to(tmp_path / "cached")
+    with replacing(tmp_path / "out") as part:
+        fill(part, "directory", "new")
+    assert snapshot(tmp_path / "cached") == expected("directory", "cached")
+    assert snapshot(tmp_path / "out") == expected("directory", "new")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_part_left_by_an_earlier_run_is_removed_and_not_followed(
+    tmp_path: Path, kind: str
+) -> None:
+    fill(tmp_path / "other", kind, "other")
+    (tmp_path / "out.part").symlink_to(tmp_path / "other")
+    with replacing(tmp_path / "out") as part:
+        fill(part, kind, "new")
+    assert snapshot(tmp_path / "other") == expected(kind, "other")
+    assert snapshot(tmp_path / "out") == expected(kind, "new")
+
+
+def test_it_is_flushed_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out"
+    flushed: list[tuple[Path, bool]] = []
+
+    def record(file: Path) -> None:
+        flushed.append((file, path.exists()))
+
+    monkeypatch.setattr(files, "flush_to_disk", record)
+    with replacing(path) as part:
+        fill(part, "directory", "new")
+    assert {(part, False), (part / "a", False), (part / "below" / "b", False)} <= set(flushed)
+    assert flushed[-1] == (tmp_path, True)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_holds_no_nan(tmp_path: Path, number: float) -> None:
+    path = tmp_path / "metrics.json"
+    write_json(path, {"accuracy": 1.5})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"accuracy": number})
+    assert path.read_bytes() == b'{\n  "accuracy": 1.5\n}\n'
+
+
+def test_text_is_utf_8_with_the_same_line_ends_everywhere(tmp_path: Path) -> None:
+    write_text(tmp_path / "out", "Bär\nKuh\n")
+    assert (tmp_path / "out").read_bytes() == b"B\xc3\xa4r\nKuh\n"
+
+
+def test_sha256_is_the_standards(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"abc")  # the first example of FIPS 180-2
+    assert sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    large = os.urandom(3_000_001)
+    write_bytes(path, large)
+    assert sha256(path) == hashlib.sha256(large).hexdigest()
+
+
+def fails_to_write(directory: Path, before: str, path: str) -> str:
+    """Standard error of a process that writes a million bytes to ``path`` as a stage does."""
+    code = "import os, resource, sys\nfrom pathlib import Path\nfrom common import files, stage\n"
+    code += f"{before}\nstage.run(lambda: files.write_bytes(Path(sys.argv[1]), bytes(1_000_000)))"
+    with start(code, directory, path) as process:
+        error = process.communicate()[1]
+    assert process.returncode == 1
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_38_a_read_only_folder_is_one_line(tmp_path: Path) -> None:
+    fill(tmp_path / "reports", "directory", "old")
+    (tmp_path / "reports").chmod(0o555)
+    tmp_path.chmod(0o755)
+    nobody = "if os.geteuid() == 0: os.seteuid(65534)"  # root may write anywhere
+    error = fails_to_write(tmp_path, nobody, "reports/a")
+    (tmp_path / "reports").chmod(0o755)
+    assert "reports/a.part: Permission denied" in error
+    assert snapshot(tmp_path / "reports") == expected("directory", "old")
+
+
+def test_38_no_room_for_an_output_is_one_line(tmp_path: Path) -> None:
+    fill(tmp_path / "out", "file", "old")
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))"
+    assert "File too large; make room" in fails_to_write(tmp_path, limit, "out")
+    assert snapshot(tmp_path) == {"out": b"old"}
+
+
+def test_38_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:
+    fill(tmp_path / "reports", "file", "mine")
+    assert "reports" in fails_to_write(tmp_path, "", "reports/a")
+    assert snapshot(tmp_path) == {"reports": b"mine"}
+
+
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="no /dev/full here, the device that is always full"
+)
+def test_38_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    fill(tmp_path / "out", "file", "old")
+    full = "Path.write_bytes = lambda path, content: path.symlink_to('/dev/full') or path.open('wb', 0).write(content)"
+    assert "No space left on device; make room" in fails_to_write(tmp_path, full, "out")
+    assert snapshot(tmp_path) == {"out": b"old"}

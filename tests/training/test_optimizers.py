@@ -1,0 +1,154 @@
+"""Muon against torch's Muon and a double-precision SVD; its other part against torch's SGD."""
+
+import copy
+
+import pytest
+import torch
+from helpers import ROOT
+from torch import Tensor, nn
+
+from common.params import load_params
+from common.recipes import Recipe
+from model.networks import build_network
+from training.batches import split_evenly
+from training.optimizers import Muon, build_optimizer, orthogonalize
+
+RECIPES = load_params(ROOT / "params.yaml").recipes
+
+
+def recipe(**changes: object) -> Recipe:
+    return RECIPES["accurate"].model_copy(
+        update={"learning_rate": 0.1, "sgd_learning_rate": 0.2, **changes}
+    )
+
+
+def random_matrix(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (16, 60), (60, 16)])
+def test_orthogonalize_keeps_the_directions_and_evens_out_the_sizes(shape: tuple[int, int]) -> None:
+    matrix = random_matrix(*shape)
+    left, _, right = torch.linalg.svd(matrix.double(), full_matrices=False)
+    inner = left.T @ orthogonalize(matrix, steps=5).double() @ right.T
+    sizes = inner.diagonal()
+    assert sizes.min() > 0.5
+    assert sizes.max() < 1.4
+    assert (inner - sizes.diag()).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_a_step_has_the_precision_of_the_recipe(precision: str, tolerance: float) -> None:
+    gradient = random_matrix(16, 45)
+    left, sizes, right = torch.linalg.svd(gradient.double(), full_matrices=False)
+    sizes = sizes / sizes.norm()
+    for _ in range(3):
+        sizes = 3.4445 * sizes - 4.7750 * sizes**3 + 2.0315 * sizes**5
+    weight = nn.Parameter(torch.eye(16, 45))  # of the norm it is brought to
+    weight.grad = gradient.clone()
+    Muon(recipe(precision=precision, nesterov=False), {"conv.weight": weight}).step()
+    error = (weight.detach() - (torch.eye(16, 45) - 0.1 * (left * sizes) @ right)).abs().max() / 0.1
+    assert error < tolerance
+    assert precision == "float32" or error > 1e-4
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_filters_step_as_with_torchs_muon(nesterov: bool) -> None:
+    ours, theirs = (nn.Parameter(random_matrix(16, 5, 3, 3)) for _ in range(2))
+    matrix = nn.Parameter(theirs.detach().flatten(1).clone())
+    optimizer = Muon(recipe(nesterov=nesterov, precision="bfloat16"), {"conv.weight": ours})
+    reference = torch.optim.Muon(
+        [matrix],
+        lr=0.1,
+        weight_decay=0,
+        momentum=0.6,
+        nesterov=nesterov,
+        ns_steps=3,
+        adjust_lr_fn="original",
+    )
+    for step in range(1, 5):
+        gradient = random_matrix(16, 5, 3, 3, seed=step)
+        ours.grad, matrix.grad = gradient.clone(), gradient.flatten(1)
+        with torch.no_grad():
+            matrix.mul_(4 / matrix.norm())
+        optimizer.step()
+        reference.step()  # type: ignore[no-untyped-call]
+        assert torch.allclose(ours.flatten(1), matrix, atol=5e-3)  # bfloat16
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_the_rest_steps_as_with_torchs_sgd(nesterov: bool) -> None:
+    ours, theirs = (nn.Parameter(random_matrix(10)) for _ in range(2))
+    optimizer = Muon(recipe(nesterov=nesterov, weight_decay=0.01), {"conv.bias": ours})
+    reference = torch.optim.SGD(
+        [theirs], lr=0.2, momentum=0.85, nesterov=nesterov, weight_decay=0.01
+    )
+    for step in range(1, 5):
+        ours.grad, theirs.grad = (random_matrix(10, seed=step) for _ in range(2))
+        optimizer.step()
+        reference.step()
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_muon_steps_filters_and_hidden_matrices_but_not_the_last_layer() -> None:
+    quick = RECIPES["quick"].model_copy(
+        update={"optimizer": "muon", "sgd_learning_rate": 0.1, "sgd_momentum": 0.9}
+    )
+    network = build_network(quick, 32, 10)
+    names = {weight: name for name, weight in network.named_parameters()}
+    groups = Muon(quick, dict(network.named_parameters())).param_groups
+    matrices, rest = ([names[weight] for weight in group["params"]] for group in groups)
+    assert matrices == ["conv1.weight", "conv2.weight", "linear1.weight", "linear2.weight"]
+    assert rest == [
+        "conv1.bias",
+        "conv2.bias",
+        "linear1.bias",
+        "linear2.bias",
+        "output.weight",
+        "output.bias",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("network", ["lenet", "whitened"])
+def test_state_carries_on_where_it_was_saved(kind: str, network: str) -> None:
+    base = RECIPES["quick" if network == "lenet" else "accurate"]
+    changes = {
+        "optimizer": kind,
+        "nesterov": kind != "adamw",
+        "learning_rate": 0.01,
+        "channels": [8, 8],
+    }
+    changes |= {"sgd_learning_rate": 0.1, "sgd_momentum": 0.9} if kind == "muon" else {}
+    chosen = base.model_copy(update=changes)
+
+    def steps(network: nn.Module, optimizer: torch.optim.Optimizer, seeds: range) -> None:
+        for seed in seeds:
+            optimizer.zero_grad()
+            network(random_matrix(4, 3, 32, 32, seed=seed)).square().sum().backward()
+            optimizer.step()
+
+    undisturbed = build_network(chosen, 32, 10)
+    first = build_optimizer(chosen, undisturbed)
+    steps(undisturbed, first, range(2))
+    weights = {name: tensor.clone() for name, tensor in undisturbed.state_dict().items()}
+    resumed = build_network(chosen, 32, 10, seed=1)
+    resumed.load_state_dict(weights)
+    second = build_optimizer(chosen, resumed)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    steps(undisturbed, first, range(2, 4))
+    steps(resumed, second, range(2, 4))
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(1, 5), (5, 5), (6, 5), (11, 5), (45_001, 2000), (7, None)]
+)
+def test_split_evenly(count: int, size: int | None) -> None:
+    parts = split_evenly(torch.arange(count), size)
+    lengths = [len(part) for part in parts]
+    assert torch.cat(parts).tolist() == list(range(count))
+    assert len(parts) == (1 if size is None else -(-count // size))
+    assert max(lengths) <= (size or count)
+    assert max(lengths) - min(lengths) <= 1
