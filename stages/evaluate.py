@@ -26,8 +26,9 @@ from common.params import load_params
 from common.stage import run
 from evaluation.charts import draw_all
 from evaluation.report import chance_sentence, report_html
-from model.classifier import check_fits, load_classifier, predict
+from model.classifier import predict
 from model.device import select_device
+from model.file import check_fits, load_classifier
 
 BINS = 15  # of confidence; as many as where calibration of networks was first measured so (arXiv 1706.04599)
 

@@ -9,7 +9,8 @@ from common.arrays import load_images
 from common.files import REPORTS
 from common.params import load_params
 from common.stage import run
-from figures.grid import Caption, picture_grid, save_figure
+from figures.grid import Caption, picture_grid
+from figures.style import save_figure
 
 
 def main() -> None:

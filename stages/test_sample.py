@@ -10,8 +10,10 @@ from common.arrays import load_images
 from common.files import REPORTS
 from common.params import load_params
 from common.stage import run
-from figures.grid import GREEN, RED, Caption, picture_grid, save_figure
-from model.classifier import check_fits, load_classifier, predict
+from figures.grid import Caption, picture_grid
+from figures.style import GREEN, RED, save_figure
+from model.classifier import predict
+from model.file import check_fits, load_classifier
 
 
 def main() -> None:

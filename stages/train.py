@@ -34,8 +34,10 @@ from common.progress import Progress
 from common.recipes import Recipe
 from common.split import split_by_class
 from common.stage import run
-from model.classifier import Classifier, Description, predict, save_classifier
+from model.classifier import Classifier, Description, predict
 from model.device import select_device, settle_precision
+from model.file import save_classifier
+from model.memory import keep_freed_memory
 from training.augment import Augmentation, draw_augmentation
 from training.batches import split_evenly
 from training.checkpoint import STATE, load_state, save_state

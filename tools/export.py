@@ -29,7 +29,8 @@ from common.errors import UserError
 from common.files import MODEL, write_bytes
 from common.progress import Progress
 from common.stage import run
-from model.classifier import Classifier, check_fits, load_classifier
+from model.classifier import Classifier
+from model.file import check_fits, load_classifier
 
 PACKAGES = ["onnx", "onnxscript", "onnxruntime"]
 PICTURES = 256  # to check with

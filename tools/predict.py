@@ -34,9 +34,11 @@ from common.files import MODEL
 from common.progress import Progress
 from common.section import Device
 from common.stage import run
-from figures.grid import Caption, picture_grid, save_figure
-from model.classifier import Classifier, load_classifier
+from figures.grid import Caption, picture_grid
+from figures.style import save_figure
+from model.classifier import Classifier
 from model.device import select_device
+from model.file import load_classifier
 from sources.decode import decode_picture
 from sources.hidden import report_hidden, visible
 

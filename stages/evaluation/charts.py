@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from common.arrays import Array, LabelledImages
 from common.files import REPORTS
 from evaluation.curves import draw_history, read_history
-from figures.grid import BLUE, DPI, GREY, ORANGE, STYLE, Caption, heading, picture_grid, save_figure
+from figures.grid import Caption, picture_grid
+from figures.style import BLUE, DPI, GREY, ORANGE, STYLE, heading, save_figure
 
 MANY = 20  # classes from which on labels shrink and the matrix has no numbers
 MISTAKES = 15

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from common.errors import UserError
 from common.files import REPORTS
-from figures.grid import BLUE, ORANGE, STYLE, heading
+from figures.style import BLUE, ORANGE, STYLE, heading
 
 Row = dict[str, float]
 

@@ -16,7 +16,7 @@ from torch import nn
 import evaluate
 from common.arrays import Array, Dataset, ImageFile, LabelledImages
 from evaluation import charts
-from figures.grid import save_figure
+from figures.style import save_figure
 
 TITLE = "a data set with a long name of its own, recipe tutorial"
 CLASSES = [2, 3, 10, 20, 21, 50, 100]

@@ -8,8 +8,9 @@ from PIL import Image
 from project import Project
 
 from common.arrays import ImageFile
-from figures.grid import GREEN, RED
-from model.classifier import load_classifier, predict
+from figures.style import GREEN, RED
+from model.classifier import predict
+from model.file import load_classifier
 
 Pixels = np.ndarray[Any, Any]
 

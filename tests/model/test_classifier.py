@@ -20,16 +20,9 @@ from safetensors import safe_open
 from common.arrays import Dataset, ImageFile
 from common.errors import UserError
 from common.params import load_params
-from model.classifier import (
-    METADATA_KEY,
-    Classifier,
-    Description,
-    check_fits,
-    load_classifier,
-    predict,
-    save_classifier,
-)
+from model.classifier import Classifier, Description, predict
 from model.device import select_device
+from model.file import METADATA_KEY, check_fits, load_classifier, save_classifier
 
 
 def describe(**changes: Any) -> Description:

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from common.errors import UserError
+from common.yaml12 import read_yaml
 
 ROOT = Path(__file__).parents[2]
 STAGES = ROOT / "stages"
@@ -24,7 +25,6 @@ START: dict[str, dict[str, Any]] = {
     "download": {
         "dataset": "CIFAR10",
         "source": None,
-        "mirrors": None,
         "image_size": 32,
         "test_fraction": 0.2,
         "seed": 0,
@@ -33,15 +33,19 @@ START: dict[str, dict[str, Any]] = {
     "train": {
         "recipe": "tutorial",
         "seed": 0,
+        "validation_fraction": 0.0,
+        "early_stopping": "never",
+    },
+    "test_sample": {"images": 10, "seed": 0},
+    "evaluate": {"test_time_augmentation": "recipe"},
+    "machine": {
         "device": "cpu",
         "processes": 1,
         "threads": 1,
         "checkpoint_minutes": 1.0,
-        "validation_fraction": 0.0,
-        "early_stopping": None,
+        "predict_batch_size": 500,
+        "mirrors": None,
     },
-    "test_sample": {"images": 10, "seed": 0},
-    "evaluate": {"batch_size": 500, "device": "cpu"},
     "recipes": {"quick": {"epochs": 2}},
 }
 # As START, but for digits with the quick recipe, which need no network and a second.
@@ -54,7 +58,7 @@ DIGITS: dict[str, dict[str, Any]] = {
 
 def write_params(directory: Path, *changes: dict[str, Any]) -> None:
     """Write the project's params.yaml to ``directory``, with START's values and then ``changes``."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml(ROOT / "params.yaml")
     for each in (START, *changes):
         merge(params, each)
     (directory / "params.yaml").write_text(

@@ -26,7 +26,7 @@ class Project:
 
     @property
     def images(self) -> Path:
-        return self.path / "data" / "images"
+        return self.path / "data" / "arrays"
 
     @property
     def reports(self) -> Path:

@@ -17,7 +17,8 @@ from project import Project
 from test_predict import patches, whitened
 
 import export
-from model.classifier import Classifier, load_classifier
+from model.classifier import Classifier
+from model.file import load_classifier
 
 onnx, _, onnxruntime = (
     pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[export]'")

@@ -22,8 +22,9 @@ from test_classifier import describe
 import predict
 from common.arrays import ImageFile
 from common.progress import Progress
-from figures.grid import save_figure
-from model.classifier import Classifier, load_classifier, save_classifier
+from figures.style import save_figure
+from model.classifier import Classifier
+from model.file import load_classifier, save_classifier
 from sources.decode import decode_picture
 
 Capture = pytest.CaptureFixture[str]
