@@ -23,6 +23,7 @@ from sklearn.datasets import load_digits
 from test_archives import packed
 
 import download
+from sources import cifar as cifar_module
 
 IMAGES = Path("data/images")
 SMALL: dict[str, Any] = {"tutorial": {"kernel_size": 1}}  # a network for pictures of 8 x 8
@@ -573,7 +574,7 @@ def test_17_another_archive_is_refused_before_it_is_opened(
     )
     opened: list[Path] = []
     monkeypatch.setattr(download, "open_tree", opened.append)
-    monkeypatch.setattr(download, "ArrayUnpickler", opened.append)
+    monkeypatch.setattr(cifar_module, "ArrayUnpickler", opened.append)
     (tmp_path / "copy.tar.gz").write_bytes(other)
     with serving(other) as server:
         place = (
