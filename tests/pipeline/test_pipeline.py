@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import pytest
 from checkout import OUTPUTS, Checkout
+from graph import GRAPH, outputs, paths
 from helpers import DIGITS, snapshot, wait_until, write_params
 from PIL import Image
 from project import Project
-from test_graph import GRAPH, outputs, paths
 
 LONGER: dict[str, Any] = {
     "train": {"seed": 7},
@@ -58,7 +58,7 @@ class Clone(Checkout):
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone of the working tree, in a path with spaces and umlauts (fault 56)."""
+    """A clone of the working tree, in a path with spaces and umlauts."""
     home = tmp_path_factory.mktemp("home")
     path = tmp_path_factory.mktemp("pipeline") / "mein Ordner für Bilder"
     clone = Clone.of_working_tree(path, home)
@@ -76,7 +76,7 @@ def base(clone: Clone) -> Iterator[Clone]:
     clone.restore()
 
 
-def test_56_every_stage_runs_in_order(clone: Clone) -> None:
+def test_every_stage_runs_in_order(clone: Clone) -> None:
     assert sorted(clone.ran) == sorted(GRAPH["stages"])
     order = [
         ("download", "preview"),
@@ -107,12 +107,12 @@ def test_git_holds_the_small_files_and_ignores_the_others(clone: Clone) -> None:
     for path, options in OUTPUTS.items():
         assert (path in tracked) == (not options.get("cache", True)), path
     assert not [
-        name for name in tracked if name.startswith((".dvc/cache", ".dvc/tmp", "data/images"))
+        name for name in tracked if name.startswith((".dvc/cache", ".dvc/tmp", "data/arrays"))
     ]
     assert "dvc.lock" in tracked
 
 
-def test_51_a_second_run_runs_nothing(base: Clone) -> None:
+def test_a_second_run_runs_nothing(base: Clone) -> None:
     before = base.outputs()
     assert base.repro() == []
     assert base.outputs() == before
@@ -123,7 +123,7 @@ def test_a_recipe_that_is_not_in_use_runs_nothing(base: Clone) -> None:
     assert base.repro() == []
 
 
-def test_54_parameters_set_back_are_restored_and_not_trained_again(base: Clone) -> None:
+def test_parameters_set_back_are_restored_and_not_trained_again(base: Clone) -> None:
     before = base.outputs()
     base.set(recipes={"quick": {"learning_rate": 0.01}}, test_sample={"seed": 1})
     changes = json.loads(base.dvc("params", "diff", "--json"))
@@ -151,7 +151,7 @@ def test_54_parameters_set_back_are_restored_and_not_trained_again(base: Clone) 
     assert base.outputs() == before
 
 
-def test_53_a_failing_stage_keeps_what_came_before(base: Clone) -> None:
+def test_a_failing_stage_keeps_what_came_before(base: Clone) -> None:
     before = base.outputs()
     base.set(recipes={"quick": {"learning_rate": 1e30}})
     printed = base.dvc("repro", status=None)
@@ -172,7 +172,7 @@ def test_53_a_failing_stage_keeps_what_came_before(base: Clone) -> None:
     assert base.repro() == []
 
 
-def test_20_parameters_are_checked_before_anything_is_removed(base: Clone) -> None:
+def test_parameters_are_checked_before_anything_is_removed(base: Clone) -> None:
     text = (base.path / "params.yaml").read_text(encoding="utf-8")
     (base.path / "params.yaml").write_text(text.replace("epochs:", "epoch:"), encoding="utf-8")
     line = base.call(sys.executable, "stages/preview.py", status=1)
@@ -180,12 +180,12 @@ def test_20_parameters_are_checked_before_anything_is_removed(base: Clone) -> No
 
 
 @pytest.mark.parametrize("link", ["hardlink", "symlink"])
-def test_55_outputs_are_never_written_through_into_the_cache(base: Clone, link: str) -> None:
+def test_outputs_are_never_written_through_into_the_cache(base: Clone, link: str) -> None:
     base.dvc("config", "cache.type", link)
     base.dvc("checkout", "--relink")
     for path in [
         "models/classifier.safetensors",
-        "data/images/train_images.npy",
+        "data/arrays/train_images.npy",
         "reports/preview.png",
     ]:
         file = base.path / path
@@ -197,7 +197,7 @@ def test_55_outputs_are_never_written_through_into_the_cache(base: Clone, link: 
         base.call(sys.executable, f"stages/{stage}.py")
     after = base.outputs()
     for name in [
-        "data/images/train_labels.npy",
+        "data/arrays/train_labels.npy",
         "reports/preview.png/",
         "models/classifier.safetensors/",
     ]:
@@ -282,7 +282,7 @@ def written_by_train(clone: Clone) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "command", ["repro train", "exp run -S train.seed=7 -S recipes.quick.epochs=6 train"]
 )
-def test_52_a_kill_in_mid_training_leaves_nothing_to_repair(
+def test_a_kill_in_mid_training_leaves_nothing_to_repair(
     base: Clone, undisturbed: dict[str, bytes], command: str
 ) -> None:
     if command.startswith("repro"):
@@ -303,7 +303,7 @@ def test_52_a_kill_in_mid_training_leaves_nothing_to_repair(
     assert not (base.path / "models" / "classifier.safetensors").exists()
 
     base.dvc(*command.split())
-    assert "carrying on after epoch" in base.errors
+    assert "resuming after epoch" in base.errors
     if command.startswith("exp"):
         base.call("git", "switch", "-")  # DVC had left the branch while the experiment ran
     assert base.call("git", "branch", "--show-current") == "main\n"

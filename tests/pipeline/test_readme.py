@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import yaml
 from checkout import Checkout
 from helpers import ROOT, lay_out, snapshot, solid
 from packaging.requirements import Requirement
+
+from common.yaml12 import read_yaml
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 STEP = re.compile(
@@ -128,10 +129,10 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     )
     checkout.start_repository()
     colors = {"red": 250, "dark": 9}
-    pictures = {
+    images = {
         f"{name}/{n}.png": solid((red, n, 0)) for name, red in colors.items() for n in range(9)
     }
-    lay_out(checkout.path / "path" / "to" / "pictures", pictures)
+    lay_out(checkout.path / "path" / "to" / "images", images)
     lay_out(checkout.path, {"photo.png": solid((250, 0, 0))})
     yield Reader(checkout)
     checkout.dvc("queue", "stop", "--kill")
@@ -167,11 +168,11 @@ def the_copy_has_everything(checkout: Checkout, printed: str) -> None:
     assert "up to date" in printed
     assert "Running stage" not in printed
     copy = checkout.path.parent / "copy"
-    for path in ("models", "data/images", "reports"):
+    for path in ("models", "data/arrays", "reports"):
         assert snapshot(copy / path) == snapshot(checkout.path / path)
 
 
-def own_pictures_are_used(checkout: Checkout, printed: str) -> None:
+def own_images_are_used(checkout: Checkout, printed: str) -> None:
     dataset = json.loads(
         (checkout.path / "data" / "images" / "dataset.json").read_text(encoding="utf-8")
     )
@@ -184,7 +185,7 @@ EFFECTS: dict[str, Callable[[Checkout, str], None]] = {
     "download.dataset=digits": digits_are_learnt,
     "--run-all": all_rates_are_tried,
     "dvc pull": the_copy_has_everything,
-    "download.dataset=folder": own_pictures_are_used,
+    "download.dataset=folder": own_images_are_used,
 }
 
 
@@ -248,7 +249,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_parameters_exist() -> None:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml(ROOT / "params.yaml")
     named = set(re.findall(rf"\b(?:{'|'.join(params)})(?:\.(?!(?:py|png)\b)[a-z_]+)+", TEXT))
     assert named
     for name in named:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from graph import GRAPH, outputs
 from helpers import ROOT, write_params
-from test_graph import GRAPH, outputs
 
 OUTPUTS = {path: options for stage in GRAPH["stages"] for path, options in outputs(stage).items()}
 
