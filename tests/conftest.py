@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from project import Project, new_project
 
 # The longest first, so that two workers end at nearly the same time.

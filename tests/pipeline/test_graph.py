@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
 from graph import GRAPH, deps, outputs, paths, script
 from helpers import ROOT, STAGES
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from graph import GRAPH
-from helpers import STAGES, lay_out, solid
-from project import Project
 from pydantic import BaseModel
 
 from common.params import Machine, Params
 from common.recipes import Recipe
 from common.section import Section
+from graph import GRAPH
+from helpers import STAGES, lay_out, solid
+from project import Project
 
 RECIPE = "recipes.${train.recipe}"
 # Small trainings of each recipe that reads keys which the others do not have.

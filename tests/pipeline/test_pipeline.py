@@ -7,73 +7,21 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from checkout import OUTPUTS, Checkout
-from graph import GRAPH, outputs, paths
-from helpers import DIGITS, snapshot, wait_until, write_params
 from PIL import Image
-from project import Project
+
+from checkout import OUTPUTS
+from clone import Clone
+from graph import GRAPH, outputs, paths
+from helpers import snapshot, wait_until
 
 LONGER: dict[str, Any] = {
     "train": {"seed": 7},
     "recipes": {"quick": {"epochs": 6}},
 }  # is killed after the first epoch
-
-
-@dataclass
-class Clone(Checkout):
-    """A checkout in which the pipeline has run once."""
-
-    ran: list[str] = field(default_factory=list)
-    printed: str = ""
-
-    def repro(self) -> list[str]:
-        """Names of the stages that ``dvc repro`` ran."""
-        self.printed = self.dvc("repro")
-        return re.findall(r"Running stage '([\w-]+)'", self.printed)
-
-    def set(self, **changes: dict[str, Any]) -> None:
-        """The parameters of the first run, with ``changes``."""
-        write_params(self.path, DIGITS, changes)
-
-    def restore(self) -> None:
-        self.call("git", "checkout", "-q", "--force", "main")
-        self.dvc("checkout", "--force", "--quiet")
-
-    def outputs(self) -> dict[str, bytes]:
-        """Every declared output, by path; of a directory its files."""
-        return {
-            f"{path}/{name}": content
-            for path in OUTPUTS
-            if (self.path / path).exists()
-            for name, content in snapshot(self.path / path).items()
-        }
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone of the working tree, in a path with spaces and umlauts."""
-    home = tmp_path_factory.mktemp("home")
-    path = tmp_path_factory.mktemp("pipeline") / "mein Ordner für Bilder"
-    clone = Clone.of_working_tree(path, home)
-    clone.set()
-    clone.start_repository()
-    clone.ran = clone.repro()
-    clone.commit("after the first run")
-    return clone
-
-
-@pytest.fixture
-def base(clone: Clone) -> Iterator[Clone]:
-    """The clone with the first run's parameters and outputs, and back to them afterwards."""
-    yield clone
-    clone.restore()
 
 
 def test_every_stage_runs_in_order(clone: Clone) -> None:
@@ -309,54 +257,3 @@ def test_a_kill_in_mid_training_leaves_nothing_to_repair(
     assert base.call("git", "branch", "--show-current") == "main\n"
     assert written_by_train(base) == undisturbed
     assert not state.exists()
-
-
-@pytest.fixture(params=["directory", "s3"])
-def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Clone], None]]:
-    """An empty remote: how to connect a clone to it."""
-    if request.param == "directory":
-        yield lambda clone: connect(clone, str(tmp_path / "remote"))
-        return
-    pytest.importorskip("dvc_s3", reason="needs the extra s3")
-    server = pytest.importorskip("moto.server", reason="needs the extra s3").ThreadedMotoServer(
-        "127.0.0.1", port=0
-    )
-    server.start()
-    try:
-        endpoint = "http://{}:{}".format(*server.get_host_and_port())
-        httpx.put(f"{endpoint}/bucket", trust_env=False).raise_for_status()
-        yield lambda clone: connect(clone, "s3://bucket/project", endpoint)
-    finally:
-        server.stop()
-
-
-def connect(clone: Clone, url: str, endpoint: str | None = None) -> None:
-    clone.dvc("remote", "add", "--local", "--default", "storage", url)
-    if endpoint is not None:
-        clone.dvc("remote", "modify", "--local", "storage", "endpointurl", endpoint)
-        clone.environment |= {
-            "AWS_ACCESS_KEY_ID": "x",
-            "AWS_SECRET_ACCESS_KEY": "x",
-            "NO_PROXY": "127.0.0.1",
-        }
-
-
-def test_a_fresh_clone_pulls_what_was_pushed_and_has_nothing_to_do(
-    clone: Clone, remote: Callable[[Clone], None], tmp_path: Path
-) -> None:
-    remote(clone)
-    clone.dvc("push")
-    (clone.path / ".dvc" / "config.local").unlink()
-
-    clone.call("git", "clone", "-q", ".", str(tmp_path / "fresh"))
-    fresh = Clone(tmp_path / "fresh", clone.environment)
-    remote(fresh)
-    fresh.dvc("pull")
-    assert fresh.outputs() == clone.outputs()
-    assert fresh.repro() == []
-    assert "up to date" in fresh.printed
-
-    for path in ["predictions.csv", "metrics.json"]:
-        (fresh.path / "reports" / path).unlink()
-    Project(fresh.path).call("evaluate")
-    assert fresh.outputs() == clone.outputs()

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from checkout import Checkout
-from helpers import ROOT, lay_out, snapshot, solid
 from packaging.requirements import Requirement
 
+from checkout import Checkout
 from common.yaml12 import read_yaml
+from helpers import ROOT, lay_out, snapshot, solid
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 STEP = re.compile(

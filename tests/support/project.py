@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import DIGITS, ROOT, write_params
 from ruamel.yaml import YAML
+
+from helpers import DIGITS, ROOT, write_params
 
 
 @dataclass(frozen=True)

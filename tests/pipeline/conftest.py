@@ -1,0 +1,27 @@
+"""One clone for all tests of the pipeline; each of them gives it back as it was."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from clone import Clone
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone of the working tree, in a path with spaces and umlauts."""
+    home = tmp_path_factory.mktemp("home")
+    path = tmp_path_factory.mktemp("pipeline") / "mein Ordner für Bilder"
+    clone = Clone.of_working_tree(path, home)
+    clone.set()
+    clone.start_repository()
+    clone.ran = clone.repro()
+    clone.commit("after the first run")
+    return clone
+
+
+@pytest.fixture
+def base(clone: Clone) -> Iterator[Clone]:
+    """The clone with the first run's parameters and outputs, and back to them afterwards."""
+    yield clone
+    clone.restore()
