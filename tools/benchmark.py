@@ -344,4 +344,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
 from common.arrays import Dataset, dataset_path
 from common.errors import UserError
 from common.files import REPORTS
-from common.stage import run
+from common.stage import run_tool
 
 WORKSPACE = "workspace"
 SIGNIFICANT = 0.05
@@ -216,4 +216,4 @@ def change(one: Comparison) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

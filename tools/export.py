@@ -28,7 +28,7 @@ from common.arrays import Array, load_images
 from common.errors import UserError
 from common.files import MODEL, write_bytes
 from common.progress import Progress
-from common.stage import run
+from common.stage import run_tool
 from model.classifier import Classifier
 from model.file import check_fits, load_classifier
 
@@ -169,4 +169,4 @@ def compare(model: Probabilities, content: bytes, images: Array) -> float:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_tool(main)

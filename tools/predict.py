@@ -33,7 +33,7 @@ from common.errors import UserError
 from common.files import MODEL
 from common.progress import Progress
 from common.section import Device
-from common.stage import run
+from common.stage import run_tool
 from figures.grid import Caption, picture_grid
 from figures.style import save_figure
 from model.classifier import Classifier
@@ -246,4 +246,4 @@ if __name__ == "__main__":
         signal.signal(
             signal.SIGPIPE, signal.SIG_DFL
         )  # as any program ends when `| head` has seen enough
-    run(main)
+    run_tool(main)

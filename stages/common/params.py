@@ -5,13 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
 from common.errors import UserError, choose
 from common.files import PARAMS
 from common.recipes import Recipe
-from common.section import Count, Device, Fraction, Positive, Section, Seed, TestTimeAugmentation
+from common.section import (
+    Count,
+    Device,
+    Fit,
+    Fraction,
+    Positive,
+    Section,
+    Seed,
+    TestTimeAugmentation,
+)
 from common.yaml12 import read_yaml
 
 
@@ -26,12 +35,27 @@ def count_or(word: str) -> PlainValidator:
     return PlainValidator(validate)
 
 
+def check_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise PydanticCustomError(
+            "pattern",
+            "it must be a regular expression as Python has them ({reason})",
+            {"reason": str(error)},
+        ) from None
+    return pattern
+
+
 class Download(Section):
     """What the download stage obeys."""
 
     dataset: Literal["CIFAR10", "CIFAR100", "digits", "folder"]
     source: str | None
     image_size: Annotated[int, Field(ge=1, le=1024)]
+    fit: Fit
+    unreadable: Literal["stop", "skip"]
+    group: Annotated[str, AfterValidator(check_pattern)] | None
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
 
@@ -104,9 +128,7 @@ def load_params(path: Path = PARAMS) -> Params:
     try:
         params = Params.model_validate(content)
     except ValidationError as error:
-        raise UserError(
-            "\nerror: ".join(f"{path}: {explain(fault)}" for fault in error.errors())
-        ) from None
+        raise UserError(*(f"{path}: {explain(fault)}" for fault in error.errors())) from None
     check_together(params)
     return params
 

@@ -8,6 +8,7 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Fit = Literal["squash", "crop", "pad"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 TestTimeAugmentation = Literal["none", "mirror", "mirror_shift"]
 

@@ -1,0 +1,56 @@
+"""CSV files that every reader parses and no spreadsheet executes."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import printable
+from common.files import write_text
+
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # spreadsheets also take the full-width ones
+
+
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None
+) -> None:
+    """Write one line per row below a header of ``columns``, by default the keys of the first row.
+
+    Numbers have six significant digits; None and NaN are empty. Text keeps its line breaks and control characters as
+    escape sequences, and gets a leading apostrophe where a spreadsheet would take it for a formula
+    (https://owasp.org/www-community/attacks/CSV_Injection).
+
+    Raises:
+        ValueError: A row has keys that are not columns.
+    """
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns or list(rows[0]), lineterminator="\n")
+    writer.writerow({column: harmless(column) for column in writer.fieldnames})
+    writer.writerows({column: cell(value) for column, value in row.items()} for row in rows)
+    write_text(path, buffer.getvalue())
+
+
+def cell(value: object) -> str:
+    """Return what stands in the file for ``value``."""
+    if value is None:
+        return ""
+    if isinstance(value, float | np.floating):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return harmless(value) if isinstance(value, str) else str(value)
+
+
+def harmless(text: str) -> str:
+    """Return ``text`` on one line, and with an apostrophe before what a spreadsheet would take for a formula."""
+    line = printable(text)
+    return f"'{line}" if line.startswith(FORMULA) and not is_number(line) else line
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
