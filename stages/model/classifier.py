@@ -28,6 +28,7 @@ class Description(Section):
     )
     threads: int
     torch: str  # version
+    best_epoch: int | None = None  # of these weights, where early stopping chose them; else the last
 
     @property
     def title(self) -> str:
