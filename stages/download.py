@@ -5,6 +5,8 @@ dataset.json. CIFAR's archives stay in data/archives, outside DVC's outs, so tha
 60,000 JPEGs of 32 x 32 take about 10 s on two cores; the arrays take N * 3 * H * W bytes on disk.
 """
 
+import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +19,16 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from common.arrays import Array, Dataset, Split, dataset_path, images_path, labels_path
+from common.arrays import (
+    Array,
+    Dataset,
+    Split,
+    dataset_path,
+    files_path,
+    images_path,
+    keys_path,
+    labels_path,
+)
 from common.errors import UserError
 from common.files import ARRAYS, replacing, sha256, write_json
 from common.params import Download, load_params
@@ -43,7 +54,7 @@ def main() -> None:
         FileLock(ARRAYS.parent / "download.lock"),
         open_source(params.download, params.machine.mirrors) as source,
     ):
-        dataset = write_images(source, params.download.image_size)
+        dataset = write_images(source, params.download)
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts.items())
     size = f"{dataset.image_size} x {dataset.image_size}"
     print(f"{dataset.name}: {counts} pictures of {size}, {len(dataset.classes)} classes")
@@ -68,12 +79,14 @@ def open_source(download: Download, mirrors: Sequence[str] | None) -> Iterator[S
             yield cifar(tree, published, download)
 
 
-def write_images(source: Source, image_size: int) -> Dataset:
+def write_images(source: Source, download: Download) -> Dataset:
     """Write the arrays and dataset.json: the whole directory, or nothing."""
+    image_size = download.image_size
     dataset = Dataset(
         name=source.name,
         classes=source.classes,
         image_size=image_size,
+        fit=download.fit,
         counts={split: len(labels) for split, labels in source.labels.items()},
         source=source.origin,
         sha256=source.sha256,
@@ -87,14 +100,25 @@ def write_images(source: Source, image_size: int) -> Dataset:
                 np.save(labels_path(split, directory), labels)
                 shape = (len(labels), 3, image_size, image_size)
                 pictures = iter(source.pictures[split])
-                with images_path(split, directory).open(
-                    "wb"
-                ) as file:  # written, since a mapped file counts as memory
+                keys: list[int] = []
+                with (
+                    images_path(split, directory).open(
+                        "wb"
+                    ) as file,  # a mapped one counts as memory
+                    files_path(split, directory).open("w") as names,
+                ):
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
                     while batch := list(islice(pictures, AT_A_TIME)):
-                        file.write(source.decode(batch).tobytes())
+                        decoded = source.decode(batch)
+                        file.write(decoded.tobytes())
+                        for image, item in zip(decoded, batch, strict=True):
+                            name = item if isinstance(item, str) else str(len(keys))
+                            names.write(json.dumps(name) + "\n")
+                            digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
+                            keys.append(int.from_bytes(digest, "little"))
                         progress.update(len(batch))
+                np.save(keys_path(split, directory), np.array(keys, np.uint64))
         write_json(dataset_path(directory), dataset.model_dump())
     return dataset
 
