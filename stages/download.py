@@ -5,6 +5,11 @@ dataset.json. CIFAR's archives stay in data/archives, outside DVC's outs, so tha
 60,000 JPEGs of 32 x 32 take about 10 s on two cores; the arrays take N * 3 * H * W bytes on disk.
 """
 
+from common.stage import exit_on_interrupt, run
+
+if __name__ == "__main__":
+    exit_on_interrupt()  # importing what follows takes seconds
+
 import hashlib
 import json
 import os
@@ -34,7 +39,6 @@ from common.files import ARRAYS, replacing, sha256, write_json
 from common.params import Download, load_params
 from common.progress import Progress
 from common.split import split_by_class
-from common.stage import run
 from sources.archives import Tree, open_tree
 from sources.cifar import PUBLISHED, cifar, published_archive
 from sources.decode import decode_picture, to_array

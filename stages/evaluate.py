@@ -10,6 +10,11 @@ the cross-entropy in nats; n, the number of test pictures. The names are short b
 `dvc metrics show`.
 """
 
+from common.stage import exit_on_interrupt, run
+
+if __name__ == "__main__":
+    exit_on_interrupt()  # importing what follows takes seconds
+
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
@@ -23,7 +28,6 @@ from sklearn.metrics import (
 from common.arrays import Array, load_images
 from common.files import REPORTS, write_json, write_text
 from common.params import load_params
-from common.stage import run
 from evaluation.charts import draw_all
 from evaluation.report import chance_sentence, report_html
 from model.classifier import predict

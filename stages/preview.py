@@ -3,12 +3,16 @@
 Reads data/images (training pictures and labels) and params preview; writes reports/preview.png. About a second.
 """
 
+from common.stage import exit_on_interrupt, run
+
+if __name__ == "__main__":
+    exit_on_interrupt()  # importing what follows takes seconds
+
 import numpy as np
 
 from common.arrays import load_images
 from common.files import REPORTS
 from common.params import load_params
-from common.stage import run
 from figures.grid import Caption, picture_grid
 from figures.style import save_figure
 

@@ -4,12 +4,16 @@ Reads models/classifier.safetensors, data/images (test pictures and labels) and 
 reports/test_sample.png. About three seconds, most of them for importing torch.
 """
 
+from common.stage import exit_on_interrupt, run
+
+if __name__ == "__main__":
+    exit_on_interrupt()  # importing what follows takes seconds
+
 import numpy as np
 
 from common.arrays import load_images
 from common.files import REPORTS
 from common.params import load_params
-from common.stage import run
 from figures.grid import Caption, picture_grid
 from figures.style import GREEN, RED, save_figure
 from model.classifier import predict

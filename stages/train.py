@@ -9,6 +9,11 @@ reached again: a run that was killed carries on from models/resume.state and end
 take the same steps together, each with its share of every batch.
 """
 
+from common.stage import exit_on_interrupt, run
+
+if __name__ == "__main__":
+    exit_on_interrupt()  # importing what follows takes seconds
+
 import hashlib
 import math
 import signal
@@ -33,7 +38,6 @@ from common.params import Params, Train, load_params
 from common.progress import Progress
 from common.recipes import Recipe
 from common.split import split_by_class
-from common.stage import run
 from model.classifier import Classifier, Description, predict
 from model.device import select_device, settle_precision
 from model.file import save_classifier

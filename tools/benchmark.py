@@ -19,6 +19,16 @@ of 32 x 32, each a class's own noise and some more, and a fifth as many to test 
 Prints a table for a README; on standard error, what it is doing.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
+
+from common.stage import exit_on_interrupt, run_tool
+
+if __name__ == "__main__":
+    exit_on_interrupt()  # importing what follows takes seconds
+
 import argparse
 import os
 import platform
@@ -26,13 +36,11 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,13 +48,10 @@ import pandas as pd
 import yaml
 from PIL import Image
 
+from common.errors import UserError
+from common.params import read_yaml
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "stages"))
-
-from common.errors import UserError  # noqa: E402
-from common.params import read_yaml  # noqa: E402
-from common.stage import run  # noqa: E402
-
 Row = dict[str, str | float]
 CLASSES = 10
 TEST_SHARE = 5  # of the training pictures, one in so many is made again to test on, as in CIFAR-10

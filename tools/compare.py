@@ -13,25 +13,30 @@ Medicine 24 (2005) 729-740. A class is said to have moved when its own p-value, 
 (Bonferroni), is below 0.05. About two seconds, most of them for importing DVC.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
+
+from common.stage import exit_on_interrupt, run_tool
+
+if __name__ == "__main__":
+    exit_on_interrupt()  # importing what follows takes seconds
+
 import argparse
 import io
 import json
-import sys
 from dataclasses import asdict, dataclass
 from math import sqrt
-from pathlib import Path
 from statistics import NormalDist
 
 import pandas as pd
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
-
 from common.arrays import Dataset, dataset_path
 from common.errors import UserError
 from common.files import REPORTS
-from common.stage import run_tool
 
 WORKSPACE = "workspace"
 SIGNIFICANT = 0.05

@@ -11,24 +11,29 @@ Both then judge 256 test pictures, or made-up ones where no data fit the model. 
 more than 0.001, nothing is written and the status is 1. Up to a minute. Needs `pip install -e '.[export]'`.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
+
+from common.stage import exit_on_interrupt, run_tool
+
+if __name__ == "__main__":
+    exit_on_interrupt()  # importing what follows takes seconds
+
 import argparse
 import contextlib
 import json
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
-
 from common.arrays import Array, load_images
 from common.errors import UserError
 from common.files import MODEL, write_bytes
 from common.progress import Progress
-from common.stage import run_tool
 from model.classifier import Classifier
 from model.file import check_fits, load_classifier
 

@@ -13,27 +13,32 @@ error and is not in the list; the others are done, and the status is 1. --figure
 pictures are in memory beside these. About five seconds, most of them for importing libraries; then what decoding takes.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
+
+from common.stage import exit_on_interrupt, run_tool
+
+if __name__ == "__main__":
+    exit_on_interrupt()  # importing what follows takes seconds
+
 import argparse
 import io
 import json
 import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TextIO, get_args
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
 
 from common.arrays import Array
 from common.errors import UserError
 from common.files import MODEL
 from common.progress import Progress
 from common.section import Device
-from common.stage import run_tool
 from figures.grid import Caption, picture_grid
 from figures.style import save_figure
 from model.classifier import Classifier
