@@ -13,7 +13,7 @@ import numpy as np
 from common.arrays import load_images
 from common.files import REPORTS
 from common.params import load_params
-from figures.grid import Caption, picture_grid
+from figures.grid import Caption, image_grid
 from figures.style import save_figure
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     drawn = (
         f"{count} of {len(train.images):,} training pictures, drawn with seed {params.preview.seed}"
     )
-    figure = picture_grid(
+    figure = image_grid(
         train.images.read(chosen),
         captions,
         "Preview of Training Data",

@@ -3,44 +3,59 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from common.arrays import Array
-from figures.style import DPI, heading, shrink_to
+from figures.style import DPI, GREY, HEADER, POINTS, heading, shorten, shrink_to
 
-CELL = 160  # pixels: about the width of a picture in a grid
+CELL = 115.2  # points: about the width of an image in a grid
 COLUMNS = 5
+GAP = 17  # points between images
+LINE = 14.5  # points per line of a caption
+LEAST_WIDTH = 460  # points of a figure, so that its title has room
+NAME_LENGTH = 30  # characters of a name that are shown
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands above a picture of the grid."""
+    """What stands above an image: a text in a colour and, above it in grey, the image's name."""
 
     text: str
     color: str = "black"
+    name: str = ""
+
+    @property
+    def lines(self) -> list[tuple[str, str, int]]:
+        """Text, colour and font size of each line, from the bottom up."""
+        lines = [(line, self.color, 12) for line in reversed(self.text.split("\n"))]
+        return [*lines, (shorten(self.name, NAME_LENGTH), GREY, 9)] if self.name else lines
 
 
-def picture_grid(
+def image_grid(
     images: Array,
     captions: Sequence[Caption],
     title: str,
     subtitle: str,
     columns: int = COLUMNS,
-    cell: int = CELL,
+    cell: float = CELL,
 ) -> Figure:
-    """Draw uint8 pictures, (N, 3, H, W), so many to a row, each under its caption.
+    """Draw uint8 images, (N, 3, H, H), ``columns`` per row, each about ``cell`` points wide.
 
-    A pixel of a picture becomes a whole number of the figure's pixels, so that none is smoothed or uneven.
+    A small image is enlarged by a whole number and lies on whole pixels, so that none of its own
+    pixels is smoothed or uneven; a large one is resized to the cell.
     """
-    side = images.shape[-1] * max(1, round(cell / images.shape[-1]))
-    lines = max((caption.text.count("\n") + 1 for caption in captions), default=1)
-    gap, above, header = 24, 14 + 20 * lines, 84
+    images = fit_cell(images, pixels(cell))
+    side = enlarged(images.shape[-1], pixels(cell))
+    gap, header = pixels(GAP), pixels(HEADER)
+    above = pixels(10 + LINE * max((len(caption.lines) for caption in captions), default=1))
     columns = max(1, min(columns, len(images)))
     rows = -(-len(images) // columns)
-    width = max(columns * (side + gap) + gap, 640)
+    width = max(columns * (side + gap) + gap, pixels(LEAST_WIDTH))
     height = header + rows * (side + above) + gap
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    left = (width - columns * (side + gap) + gap) / 2
+    left = (width - columns * (side + gap) + gap) // 2
     heading(figure, title, subtitle, left / width)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(index, columns)
@@ -48,15 +63,38 @@ def picture_grid(
         axes = figure.add_axes((x / width, y / height, side / width, side / height))
         axes.imshow(image.transpose(1, 2, 0), interpolation="none", aspect="auto")
         axes.set_axis_off()
-        text = figure.text(
-            (x + side / 2) / width,
-            (y + side + 6) / height,
-            caption.text,
-            ha="center",
-            va="bottom",
-            fontsize=12,
-        )
-        text.set_color(caption.color)
-        text.set_parse_math(False)
-        shrink_to(text, side + gap - 8)
+        write_caption(figure, caption, x + side // 2, y + side, side + gap - pixels(6))
     return figure
+
+
+def pixels(points: float) -> int:
+    return round(points * DPI / POINTS)
+
+
+def enlarged(size: int, wanted: int) -> int:
+    """Return the multiple of ``size`` that is nearest to ``wanted``."""
+    return size * max(1, round(wanted / size))
+
+
+def fit_cell(images: Array, wanted: int) -> Array:
+    """Resize images, (N, 3, H, H), to ``wanted`` pixels unless they are small."""
+    size = images.shape[-1]
+    if 2 * size <= wanted:
+        return images
+    resized = [
+        Image.fromarray(image.transpose(1, 2, 0)).resize((wanted, wanted), Image.Resampling.LANCZOS)
+        for image in images
+    ]
+    return np.array(resized, np.uint8).reshape(-1, wanted, wanted, 3).transpose(0, 3, 1, 2)
+
+
+def write_caption(figure: Figure, caption: Caption, x: int, y: int, width: int) -> None:
+    """Write the lines of a caption upwards from ``y``, centred at ``x``; arguments in pixels."""
+    figure_width, figure_height = figure.get_size_inches() * DPI
+    for number, (line, color, size) in enumerate(caption.lines):
+        bottom = y + pixels(4 + number * LINE)
+        text = figure.text(
+            x / figure_width, bottom / figure_height, line, ha="center", va="bottom", color=color
+        )
+        text.set(fontsize=size, parse_math=False)
+        shrink_to(text, width * POINTS / DPI)

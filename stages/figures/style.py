@@ -1,4 +1,4 @@
-"""The look of every figure."""
+"""The look of every figure. Sizes are in points, so that the resolution does not change them."""
 
 from pathlib import Path
 from typing import Any
@@ -6,16 +6,18 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from common.errors import printable
 from common.files import replacing
 
 # Okabe and Ito's colours, which survive colour blindness.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
 GREEN, RED = "#007A3D", "#C00000"
 
-DPI = 100  # so that sizes below are pixels / 100
+DPI = 200
+POINTS = 72  # per inch
+HEADER = 60  # points that title and subtitle take at the top of a figure
 STYLE: Any = {
     "figure.dpi": DPI,
-    "savefig.dpi": DPI,
     "font.size": 13,
     "axes.titlesize": 15,
     "axes.titleweight": "bold",
@@ -29,27 +31,49 @@ STYLE: Any = {
 
 
 def heading(figure: Figure, title: str, subtitle: str, left: float = 0.03) -> None:
-    """Title and, smaller below it, the subtitle; ``left`` as a share of the figure's width."""
-    height = figure.get_figheight() * DPI
+    """Write title and subtitle; ``left`` is the margin as a share of the figure's width."""
+    height = figure.get_figheight() * POINTS
     for text, below, size, weight, color in (
-        (title, 14, 17, "bold", "black"),
-        (subtitle, 44, 12, "normal", GREY),
+        (title, 10, 17, "bold", "black"),
+        (subtitle, 32, 12, "normal", GREY),
     ):
         line = figure.text(
-            left, 1 - below / height, text, va="top", fontsize=size, fontweight=weight, color=color
+            left,
+            1 - below / height,
+            printable(text),
+            va="top",
+            fontsize=size,
+            fontweight=weight,
+            color=color,
+            parse_math=False,
         )
-        line.set_parse_math(False)
-        shrink_to(line, (1 - 2 * left) * figure.get_figwidth() * DPI)
+        shrink_to(line, (1 - 2 * left) * figure.get_figwidth() * POINTS)
+
+
+def width_of(text: Text) -> float:
+    """Return the width of a text in points."""
+    figure = text.get_figure(root=True)
+    assert figure is not None
+    return float(text.get_window_extent(dpi=figure.dpi).width) * POINTS / figure.dpi
 
 
 def shrink_to(text: Text, width: float) -> None:
-    """Make a text's font smaller until it is at most ``width`` pixels wide."""
-    extent = text.get_window_extent().width
-    if extent > width:
-        text.set_fontsize(float(text.get_fontsize()) * width / extent)
+    """Make a text's font smaller until the text is at most ``width`` points wide."""
+    actual = width_of(text)
+    if actual > width:
+        text.set_fontsize(float(text.get_fontsize()) * width / actual)
+
+
+def shorten(text: str, length: int) -> str:
+    """Return ``text`` on one line of ``length`` characters or fewer, without its middle if long."""
+    line = printable(text)
+    if len(line) <= length:
+        return line
+    end = length // 2
+    return f"{line[: length - end - 1]}…{line[-end:]}"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG without a date or a version in it, so that the same figure has the same bytes."""
     with replacing(path) as part:
-        figure.savefig(part, format="png", metadata={"Software": None})
+        figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
