@@ -39,7 +39,7 @@ from common.errors import UserError
 from common.files import MODEL
 from common.progress import Progress
 from common.section import Device
-from figures.grid import Caption, picture_grid
+from figures.grid import Caption, image_grid
 from figures.style import save_figure
 from model.classifier import Classifier
 from model.device import select_device
@@ -233,7 +233,7 @@ def draw(drawn: list[Prediction], done: int, title: str, path: Path) -> None:
         for name, probability in (one.top[0] for one in drawn)
     ]
     left_out = f"; {done - len(drawn):,} more pictures left out" if done > len(drawn) else ""
-    figure = picture_grid(
+    figure = image_grid(
         np.stack([one.image for one in drawn]),
         captions,
         "What the Model Sees",
