@@ -97,6 +97,7 @@ def train(params: Params, world: World) -> None:
             dataset=pictures.dataset.name,
             classes=pictures.dataset.classes,
             image_size=pictures.dataset.image_size,
+            fit=pictures.dataset.fit,
             recipe_name=params.train.recipe,
             recipe=recipe,
             seed=params.train.seed,

@@ -1,43 +1,50 @@
-"""A trained classifier: uint8 pictures in, probabilities out; and the file that holds all that is needed to use it."""
+"""A trained classifier: uint8 images in, probabilities of the classes out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from common.arrays import Array, ImageFile
 from common.progress import Progress
 from common.recipes import Recipe
-from common.section import Section, TestTimeAugmentation
+from common.section import Fit, Section, Seed, TestTimeAugmentation
 from model.networks import Normalize, build_network
 from model.views import views
 
 
 class Description(Section):
-    """What a model file says of itself."""
+    """Everything but the weights that a classifier is made of, and how it was trained."""
 
     dataset: str
-    classes: list[str]  # in label order
-    image_size: int  # pixels
+    classes: Annotated[list[str], Field(min_length=1)]  # in label order
+    image_size: Annotated[int, Field(ge=1, le=1024)]  # width and height in pixels
+    fit: Fit  # how an image that is not square is brought to that size
     recipe_name: str
     recipe: Recipe
-    seed: int
-    device: str  # its type
-    processes: (
-        int  # that trained it, and the CPU threads of each: other numbers may change the last bits
-    )
+    seed: Seed
+    # Training on another device, or with other numbers of processes and of CPU threads per process,
+    # may change the last bits of the weights.
+    device: str
+    processes: int
     threads: int
     torch: str  # version
-    best_epoch: int | None = None  # of these weights, where early stopping chose them; else the last
+    best_epoch: int | None = None  # whose weights early stopping chose; None for the last epoch
 
     @property
     def title(self) -> str:
-        """Data set and recipe, for figures."""
+        """The data set and the recipe, for figures."""
         return f"{self.dataset}, recipe {self.recipe_name}"
 
 
 class Classifier(nn.Module):
-    """A network behind its normalisation, at the precision of its recipe."""
+    """A network with initial weights behind its normalisation, at the precision of its recipe.
+
+    Raises:
+        UserError: The network does not take images of the description's size.
+    """
 
     def __init__(self, description: Description) -> None:
         super().__init__()
@@ -51,19 +58,18 @@ class Classifier(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (N, 3, H, W) to logits, float32 (N, classes)."""
+        """Compute logits, float32 (N, classes), of images, uint8 (N, 3, H, W)."""
         bfloat16 = self.description.recipe.precision == "bfloat16"
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
             logits: Tensor = self.network(self.normalize(images))
         return logits.float()
 
     def average(self, images: Tensor) -> Tensor:
-        """Return the mean of the logits over the views of test-time augmentation."""
-        seen = views(images, self.test_time_augmentation)
-        return torch.stack([self(view) for view in seen]).mean(dim=0)
+        """Return the mean of the logits, (N, classes), over the views of test-time augmentation."""
+        logits = [self(view) for view in views(images, self.test_time_augmentation)]
+        return torch.stack(logits).mean(dim=0)
 
 
-@torch.inference_mode()
 def predict(
     classifier: Classifier,
     images: ImageFile,
@@ -71,13 +77,37 @@ def predict(
     batch_size: int,
     title: str = "Predict",
 ) -> Tensor:
-    """Probabilities of the classes for those pictures: float32 (len(indices), classes), on the CPU."""
+    """Return the probabilities of the classes for the images at ``indices``.
+
+    Args:
+        classifier: on the device that computes.
+        images: the file that is read, one batch at a time.
+        indices: which of its images, in any order.
+        batch_size: images per batch.
+        title: names the progress bar.
+
+    Returns:
+        float32 (len(indices), classes), on the CPU.
+    """
+    with Progress(total=len(indices), desc=title, unit="image") as progress:
+
+        def batches() -> Iterator[Array]:
+            for start in range(0, len(indices), batch_size):
+                batch = indices[start : start + batch_size]
+                yield images.read(batch)
+                progress.update(len(batch))
+
+        return torch.cat(list(predict_batches(classifier, batches())))
+
+
+@torch.inference_mode()
+def predict_batches(classifier: Classifier, batches: Iterable[Array]) -> Iterator[Tensor]:
+    """Yield the probabilities of the classes for each batch, as soon as it is predicted.
+
+    Takes uint8 (N, 3, H, W), of any N; yields float32 (N, classes), on the CPU.
+    """
     classifier.eval()
     device = next(classifier.parameters()).device
-    logits = []
-    with Progress(total=len(indices), desc=title, unit="picture") as progress:
-        for start in range(0, len(indices), batch_size):
-            batch = torch.from_numpy(images.read(indices[start : start + batch_size]))
-            logits.append(classifier.average(batch.to(device)).cpu())
-            progress.update(len(batch))
-    return torch.cat(logits).softmax(dim=1)
+    for batch in batches:
+        logits = classifier.average(torch.from_numpy(batch).to(device))
+        yield logits.cpu().softmax(dim=1)

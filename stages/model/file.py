@@ -1,9 +1,12 @@
-"""The model file: weights, and in its metadata everything that is needed to use them."""
+"""The model file: weights, and in its metadata everything else that is needed to use them."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import safetensors
+import torch
 from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
@@ -13,79 +16,168 @@ from common.arrays import Dataset
 from common.errors import UserError
 from common.section import TestTimeAugmentation
 from model.classifier import Classifier, Description
+from model.networks import load_weights
 
-METADATA_KEY = "classifier"  # one key, since safetensors writes several in no fixed order
+METADATA_KEY = "classifier"  # one key, because safetensors writes several in no fixed order
+REMEDY = "run the train stage again, or `dvc checkout` to restore the last model"
+
+
+class Metadata(Description):
+    """The JSON text under ``METADATA_KEY``."""
+
+    sha256: str  # of this text without these digits, and of the tensors
+
+    @property
+    def description(self) -> Description:
+        """The same without the checksum."""
+        return Description(**{name: getattr(self, name) for name in Description.model_fields})
 
 
 def save_classifier(classifier: Classifier, path: Path = files.MODEL) -> None:
+    """Write the model file, whole or not at all. Equal classifiers give equal bytes."""
     weights = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in classifier.network.state_dict().items()
     }
-    files.write_bytes(path, save(weights, {METADATA_KEY: classifier.description.model_dump_json()}))
+    metadata = Metadata(**dict(classifier.description), sha256="")
+    digest = checksum(metadata.model_dump_json(), weights)
+    text = metadata.model_copy(update={"sha256": digest}).model_dump_json()
+    files.write_bytes(path, save(weights, {METADATA_KEY: text}))
 
 
 def load_classifier(
     path: Path = files.MODEL, augmentation: Literal["recipe"] | TestTimeAugmentation = "recipe"
 ) -> Classifier:
-    """Read a model file; nothing in it is executed.
+    """Read a model file.
+
+    Nothing in it is executed, and no network is built whose tensors are not those of the file.
+
+    Args:
+        path: the model file.
+        augmentation: the test-time augmentation; ``recipe`` is the one of the recipe that the model
+            was trained by.
 
     Raises:
-        UserError: it is missing, is not a safetensors file of this project, or its tensors are not those of the network
-            it describes, or are not finite.
+        UserError: The file is missing, is damaged or was not written by this version of the
+            project; its recipe is not valid; its tensors are not those of the recipe's network or
+            are not finite; ``augmentation`` is not possible at the model's image size.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            metadata = file.metadata() or {}
-        description = Description.model_validate_json(metadata[METADATA_KEY])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the train stage first") from None
-    except safetensors.SafetensorError as error:
-        raise UserError(
-            f"{path}: not a safetensors file ({error}); run the train stage again"
-        ) from None
-    except (KeyError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path}: does not describe a classifier ({reason}); run the train stage again"
-        ) from None
+    text, weights = read_safetensors(path)
+    metadata = parse_metadata(path, text)
+    description = metadata.description
+    check_recipe(path, description, augmentation)
+    check_tensors(path, weights, expected_tensors(path, description))
+    if checksum(text.replace(metadata.sha256, ""), weights) != metadata.sha256:
+        raise UserError(f"{path}: damaged, its content does not have its SHA-256; {REMEDY}")
+    check_finite(path, weights)
     classifier = Classifier(description)
-    check_weights(path, weights, classifier.network.state_dict())
-    classifier.network.load_state_dict(weights)
+    load_weights(classifier.network, weights)
     if augmentation != "recipe":
         classifier.test_time_augmentation = augmentation
     return classifier
 
 
-def check_weights(path: Path, weights: dict[str, Tensor], expected: dict[str, Any]) -> None:
+def read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Return our metadata's text, empty if there is none, and the tensors."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run the train stage first")
+    if not path.is_file():  # reading a pipe or a device might never end
+        raise UserError(f"{path}: a folder, pipe or device, not a file; name a model file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            metadata = file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file ({error}); {REMEDY}") from None
+    return metadata.get(METADATA_KEY, ""), weights
+
+
+def parse_metadata(path: Path, text: str) -> Metadata:
+    try:
+        return Metadata.model_validate_json(text)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        flat_network = ("recipe", "network"), "model_attributes_type"
+        if any((each["loc"], each["type"]) == flat_network for each in error.errors()):
+            raise UserError(
+                f"{path}: trained by an earlier version of this project; run the train stage again"
+            ) from None
+        key = ".".join(map(str, fault["loc"]))
+        reason = f"{key}: {fault['msg']}" if key else fault["msg"]
+        raise UserError(f"{path}: does not describe a classifier ({reason}); {REMEDY}") from None
+
+
+def check_recipe(
+    path: Path, description: Description, augmentation: Literal["recipe"] | TestTimeAugmentation
+) -> None:
+    """Check the recipe as params.yaml is checked, with the test-time augmentation asked for."""
+    recipe = description.recipe
+    if augmentation != "recipe":
+        recipe = recipe.model_copy(update={"test_time_augmentation": augmentation})
+    try:
+        recipe.check(description.image_size)
+    except UserError as error:
+        raise UserError(f"{path}: its recipe is not valid: {error}; {REMEDY}") from None
+
+
+def expected_tensors(path: Path, description: Description) -> dict[str, Tensor]:
+    """Return the tensors of the description's network, without their values or memory for them."""
+    try:
+        with torch.device("meta"):
+            tensors: dict[str, Tensor] = Classifier(description).network.state_dict()
+    except RuntimeError as error:  # a tensor of more elements than a number can count
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: its network cannot be built ({reason}); {REMEDY}") from None
+    return tensors
+
+
+def check_tensors(path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Check names, types and shapes of the tensors."""
     for name in sorted(weights.keys() | expected.keys()):
-        found, wanted = (
-            str(tuple(side[name].shape)) if name in side else "missing"
-            for side in (weights, expected)
-        )
+        found, wanted = describe(weights.get(name)), describe(expected.get(name))
         if found != wanted:
+            raise UserError(f"{path}: tensor {name} is {found}, its network has {wanted}; {REMEDY}")
+
+
+def describe(tensor: Tensor | None) -> str:
+    """Return a tensor's type and shape, such as 'float32 (3, 84)'."""
+    if tensor is None:
+        return "missing"
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def checksum(text: str, weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256, in hexadecimal, of a text and of tensors: names, types, shapes, bytes."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"\n{name} {describe(tensor)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_finite(path: Path, weights: dict[str, Tensor]) -> None:
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
             raise UserError(
-                f"{path}: tensor {name} is {found}, its network has {wanted}; run the train stage again"
-            )
-        if not weights[name].isfinite().all():
-            raise UserError(
-                f"{path}: tensor {name} holds NaN or infinity; train again with a lower learning_rate"
+                f"{path}: tensor {name} holds NaN or infinity; "
+                "train again with a lower learning_rate"
             )
 
 
 def check_fits(classifier: Classifier, dataset: Dataset) -> None:
-    """Check that a classifier is for these classes and this picture size.
+    """Check that a classifier is for the data set's classes and images.
 
     Raises:
-        UserError: it is not; the line names both.
+        UserError: Classes, image size or fit differ. The line names both values.
     """
-    has = classifier.description
-    for what, ours, theirs in [
-        ("classes", has.classes, dataset.classes),
-        ("image_size", has.image_size, dataset.image_size),
-    ]:
-        if ours != theirs:
+    model = classifier.description
+    differences: list[tuple[str, Any, Any]] = [
+        ("classes", model.classes, dataset.classes),
+        ("image_size", model.image_size, dataset.image_size),
+        ("fit", model.fit, dataset.fit),
+    ]
+    for key, models, datas in differences:
+        if models != datas:
             raise UserError(
-                f"the model's {what}: {ours}, the data's: {theirs}; run the train stage again"
+                f"the model's {key}: {models}, the data's: {datas}; run the train stage again"
             )

@@ -1,12 +1,18 @@
-"""How the process holds its memory."""
+"""How the process keeps the memory that it has freed."""
 
 import ctypes
 import platform
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's options, from glibc's malloc.h
+
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed: otherwise each step has the same pages mapped anew, and filled with zeros."""
+    """Let glibc keep freed memory for the next step; other C libraries are left as they are.
+
+    By default glibc returns large blocks to the system, which then maps the same pages anew and
+    fills them with zeros in every step.
+    """
     if platform.libc_ver()[0] == "glibc":
         glibc = ctypes.CDLL(None)
-        glibc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
-        glibc.mallopt(-1, -1)  # M_TRIM_THRESHOLD: never give back
+        glibc.mallopt(M_MMAP_MAX, 0)  # large blocks come from the heap, too
+        glibc.mallopt(M_TRIM_THRESHOLD, -1)  # the heap never shrinks

@@ -3,31 +3,41 @@
 import torch
 from torch import Tensor
 
+from common.section import TestTimeAugmentation
+
+
+def views(images: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
+    """Return the views of images, each (N, 3, H, W) as they are; the first is the images
+    themselves.
+
+    ``mirror`` adds the mirror images; ``mirror_shift`` adds both of these again, shifted by one
+    pixel up and left and by one pixel down and right, as in arXiv:2404.00498.
+    """
+    if kind == "none":
+        return [images]
+    count = images.shape[0]  # torch.export would take len(images) for a constant
+    unflipped = torch.zeros(count, dtype=torch.bool, device=images.device)
+    pixels = (0, -1, 1) if kind == "mirror_shift" else (0,)
+    shifts = [torch.full((count, 2), by, device=images.device) for by in pixels]
+    return [move(images, shift, flips) for shift in shifts for flips in (unflipped, ~unflipped)]
+
 
 def move(images: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
-    """Shift each picture of (n, 3, H, W) by its pixels down and right, (n, 2), edges reflected; then mirror if (n,)."""
+    """Shift and mirror each image by amounts of its own.
+
+    Args:
+        images: (N, 3, H, W), of any type.
+        shifts: int64 (N, 2), pixels down and right, each less than H and W; edges are reflected.
+        flips: bool (N,), True for the images to mirror left to right after the shift.
+    """
     height, width = images.shape[2:]
-    rows = reflect(torch.arange(height, device=images.device) - shifts[:, :1], height)
-    columns = reflect(torch.arange(width, device=images.device) - shifts[:, 1:], width)
+    rows = reflect(torch.arange(height, device=images.device) - shifts[:, :1], height)  # (N, H)
+    columns = reflect(torch.arange(width, device=images.device) - shifts[:, 1:], width)  # (N, W)
     columns = torch.where(flips[:, None], columns.flip(1), columns)
     images = images.gather(2, rows[:, None, :, None].expand(images.shape))
     return images.gather(3, columns[:, None, None, :].expand(images.shape))
 
 
 def reflect(positions: Tensor, size: int) -> Tensor:
-    """Bring positions less than ``size`` outside 0..size - 1 back inside: -1 to 1, size to size - 2."""
+    """Bring positions less than ``size`` pixels outside back inside: -1 to 1, size to size - 2."""
     return (size - 1) - ((size - 1) - positions.abs()).abs()
-
-
-def views(images: Tensor, kind: str) -> list[Tensor]:
-    """The views of pictures, (n, 3, H, W), over which test-time averaging goes; themselves first."""
-    if kind == "none":
-        return [images]
-    count = images.shape[0]  # len() would be a constant to torch.export
-    still = torch.zeros(count, dtype=torch.bool, device=images.device)
-    shifts = [torch.full((count, 2), by, device=images.device) for by in (0, -1, 1)]
-    return [
-        move(images, by, flips)
-        for by in (shifts if kind == "mirror_shift" else shifts[:1])
-        for flips in (still, ~still)
-    ]
