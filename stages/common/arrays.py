@@ -1,6 +1,7 @@
 """The data set between download and the other stages: uint8 arrays and dataset.json."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from common.errors import UserError
-from common.files import ARRAYS
+from common.explain import explain
+from common.files import ARRAYS, check_is_file
 from common.params import Download
 from common.section import Count, Fit, Section
 
@@ -21,7 +23,7 @@ Array = npt.NDArray[Any]
 
 
 class Dataset(Section):
-    """What dataset.json says."""
+    """The content of dataset.json."""
 
     name: str
     classes: list[str]  # in label order
@@ -29,36 +31,50 @@ class Dataset(Section):
     fit: Fit
     counts: dict[Split, Count]
     source: str
-    sha256: str | None  # of the source, when it is a file
+    sha256: str | None  # of the source, if that is a file
 
 
 class ImageFile:
-    """Pictures in a .npy file, uint8 (N, 3, H, W), read by index.
+    """Images in a .npy file, uint8 (N, 3, H, W), read by index.
 
-    Not by mapping the file into memory: that would count all of it as this process's memory, and a shuffled epoch over
-    mapped pages waits for a page fault a picture, which took up to 70 times as long as reading.
+    The file is not mapped into memory: that would count all of it as this process's memory, and a
+    shuffled epoch would wait for one page fault per image, which took up to 70 times as long.
 
     Raises:
-        FileNotFoundError, ValueError: the file is missing or damaged.
+        OSError: The file cannot be read.
+        ValueError: The file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        mapped = np.lib.format.open_memmap(path, "r")  # checks header and length
+        mapped = np.lib.format.open_memmap(path, "r")  # checks the header
         if not mapped.flags.c_contiguous:
-            raise ValueError(f"{path.name} is in Fortran's order")
-        self.shape, self.dtype, self.offset = mapped.shape, mapped.dtype, mapped.offset
+            raise ValueError(f"{path.name} is in Fortran order")
+        self.path, self.shape, self.dtype = path, mapped.shape, mapped.dtype
+        self.offset, self.size = mapped.offset, mapped.offset + mapped.nbytes  # bytes
         self.file = path.open("rb", buffering=0)
+        if os.fstat(self.file.fileno()).st_size != self.size:
+            raise ValueError(f"{path.name} is longer than its header says")
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def read(self, indices: Sequence[int] | Array) -> Array:
-        """Those pictures, (len(indices), 3, H, W)."""
+        """Return the images at ``indices``, uint8 (len(indices), 3, H, W).
+
+        Raises:
+            UserError: The file has become shorter or longer since it was opened.
+        """
         images = np.empty((len(indices), *self.shape[1:]), self.dtype)
         stride = images.nbytes // max(1, len(images))
+        complete = os.fstat(self.file.fileno()).st_size == self.size
         for image, index in zip(images, indices, strict=True):
             self.file.seek(self.offset + int(index) * stride)
-            self.file.readinto(image)
+            complete &= self.file.readinto(image) == stride
+        if not complete:
+            raise UserError(
+                f"{self.path}: changed while it was read; run the download stage again, "
+                "and not beside another stage"
+            )
         return images
 
 
@@ -84,65 +100,75 @@ def dataset_path(directory: Path = ARRAYS) -> Path:
 
 
 def files_path(split: Split, directory: Path = ARRAYS) -> Path:
-    """Return the path of the images' names in their source: one JSON string per line, in the order of the arrays."""
+    """Return the path of the images' names: one JSON string per line, in the order of the arrays.
+
+    A name is what the image has in its source, such as a path in a folder.
+    """
     return directory / f"{split}_files.jsonl"
 
 
 def keys_path(split: Split, directory: Path = ARRAYS) -> Path:
-    """Return the path of the keys, uint64 (N,): the hash of each image's content or group, which decides splits."""
+    """Return the path of the images' keys, uint64 (N,): the hash of the content or of the group.
+
+    The key decides on which side of a split an image lands.
+    """
     return directory / f"{split}_keys.npy"
 
 
 def load_images(split: Split, download: Download | None = None) -> LabelledImages:
-    """Open a split as download wrote it.
-
-    Args:
-        download: the parameters that the arrays must have been made with.
+    """Open a split as download wrote it, with ``download`` as its parameters.
 
     Raises:
-        UserError: A file is missing or damaged, or the files do not belong together or to ``download``.
+        UserError: A file is missing or damaged; the files do not belong together; they were made
+            with other parameters.
     """
+    for path in (dataset_path(), images_path(split), labels_path(split)):
+        check_is_file(path)
     with damage_reported():
         dataset = Dataset.model_validate_json(dataset_path().read_bytes())
         images = ImageFile(images_path(split))
         labels = np.array(np.lib.format.open_memmap(labels_path(split), "r"))
+        check_shapes(split, dataset, images, labels)
     if download:
         check_agreement(dataset, download)
-    size = dataset.image_size
-    expected = (dataset.counts.get(split, 0), 3, size, size)
-    if (
-        images.shape != expected
-        or images.dtype != np.uint8
-        or labels.shape != expected[:1]
-        or labels.dtype != np.int64
-    ):
-        raise UserError(
-            f"{ARRAYS}: {split} holds {images.dtype} {images.shape} with labels {labels.dtype} {labels.shape}, "
-            f"dataset.json says uint8 {expected}; run the download stage again"
-        )
-    if labels.min() < 0 or labels.max() >= len(dataset.classes):
-        raise UserError(
-            f"{labels_path(split)}: labels {labels.min()} to {labels.max()}, but {len(dataset.classes)} classes; "
-            "run the download stage again"
-        )
     return LabelledImages(dataset, images, labels)
+
+
+def check_shapes(split: Split, dataset: Dataset, images: ImageFile, labels: Array) -> None:
+    """Check that the arrays are those that dataset.json describes.
+
+    Raises:
+        ValueError: They are not.
+    """
+    count, size = dataset.counts.get(split, 0), dataset.image_size
+    for path, found, wanted in [
+        (images_path(split), (images.dtype, images.shape), (np.uint8, (count, 3, size, size))),
+        (labels_path(split), (labels.dtype, labels.shape), (np.int64, (count,))),
+    ]:
+        if found != wanted:
+            raise ValueError(
+                f"{path.name} holds {found[0]} {found[1]}, dataset.json says "
+                f"{np.dtype(wanted[0])} {wanted[1]}"
+            )
+    if count and not 0 <= labels.min() <= labels.max() < len(dataset.classes):
+        raise ValueError(
+            f"{labels_path(split).name} holds {labels.min()} to {labels.max()}, but there are "
+            f"{len(dataset.classes)} classes"
+        )
 
 
 def check_agreement(dataset: Dataset, download: Download) -> None:
     """Check that the arrays were made with these parameters, as far as dataset.json tells."""
-    for key, has, wanted in [
-        (
-            "dataset",
-            dataset.name,
-            dataset.name if download.dataset == "folder" else download.dataset,
-        ),
+    own = download.dataset == "folder"  # then the name is the folder's
+    for key, made_with, wanted in [
+        ("dataset", dataset.name, dataset.name if own else download.dataset),
         ("image_size", dataset.image_size, download.image_size),
         ("fit", dataset.fit, download.fit),
     ]:
-        if has != wanted:
+        if made_with != wanted:
             raise UserError(
-                f"{ARRAYS}: made with download.{key} {has}, but params.yaml has {wanted}; "
-                "run the download stage again"
+                f"{ARRAYS}: made with {key} {made_with}, and download.{key} is {wanted}; run the "
+                "download stage again"
             )
 
 
@@ -152,6 +178,7 @@ def read_keys(split: Split) -> Array:
     Raises:
         UserError: The file is missing or damaged.
     """
+    check_is_file(keys_path(split))
     with damage_reported():
         keys = np.array(np.lib.format.open_memmap(keys_path(split), "r"))
         if keys.dtype != np.uint64 or keys.ndim != 1:
@@ -160,13 +187,14 @@ def read_keys(split: Split) -> Array:
 
 
 def read_file_names(split: Split, indices: Sequence[int] | Array | None = None) -> list[str]:
-    """Return the names of the images at ``indices``, in that order, or of all.
+    """Return the names of the images at ``indices``, in that order, or of all images.
 
-    The file is read line by line, and only the names asked for are kept.
+    The file is read line by line, and only the names asked for are kept in memory.
 
     Raises:
         UserError: The file is missing or damaged, or has no such line.
     """
+    check_is_file(files_path(split))
     wanted = None if indices is None else set(map(int, indices))
     with damage_reported(), files_path(split).open("rb") as file:
         names = {
@@ -188,7 +216,6 @@ def damage_reported() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: no such file; run the download stage first") from None
-    except (ValidationError, ValueError) as error:
-        raise UserError(
-            f"{ARRAYS}: damaged ({str(error).splitlines()[0]}); run the download stage again"
-        ) from None
+    except ValueError as error:
+        reason = explain(error, Dataset)[0] if isinstance(error, ValidationError) else str(error)
+        raise UserError(f"{ARRAYS}: damaged ({reason}); run the download stage again") from None

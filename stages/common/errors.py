@@ -1,13 +1,30 @@
 """Errors that a user can put right, and how they are worded."""
 
 import difflib
+import errno
 import re
 
-# Control characters (terminal escapes and line breaks among them), line and paragraph separators, marks that reverse
-# the direction of text, and halves of surrogate pairs, which no encoding can print.
+LONGEST_VALUE = 100  # characters
+# Control characters (terminal escapes and line breaks among them), line and paragraph separators,
+# marks that reverse the direction of text, and halves of surrogate pairs, which cannot be encoded.
 HARMFUL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# What the user can do about an error of the operating system. Others are faults of this project.
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow access"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), "close other programs"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk"),
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY, errno.ETXTBSY),
+        "move away what is there",
+    ),
+    **dict.fromkeys(
+        (errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ, errno.ENODEV, errno.ENXIO),
+        "choose another path",
+    ),
+}
 
 
 class UserError(Exception):
@@ -23,9 +40,26 @@ class UserError(Exception):
         return "\n".join(self.args)
 
 
+def explain_os_error(error: OSError) -> UserError | None:
+    """Return an error of the operating system as one of the user; None if it is not the user's."""
+    if error.errno not in REMEDIES:
+        return None
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    where = " -> ".join(names) or "reading or writing"
+    return UserError(f"{where}: {error.strerror}; {REMEDIES[error.errno]}, then run again")
+
+
 def printable(text: str) -> str:
-    """Return ``text`` on one line, with what could change a terminal or mislead a reader as escape sequences."""
+    """Return ``text`` on one line, with escape sequences for what could change a terminal."""
     return HARMFUL.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def shown(value: object) -> str:
+    """Return a value as Python writes it, cut off where it is long."""
+    text = repr(value)
+    if len(text) <= LONGEST_VALUE:
+        return text
+    return f"{text[:LONGEST_VALUE]}… ({len(text):,} characters)"
 
 
 def choose(word: str, choices: list[str]) -> str:

@@ -1,14 +1,28 @@
-"""A recipe: a network and how it is trained. Each choice has its own model with only the keys that it needs."""
+"""A recipe: a network and how it is trained.
 
+Each network and each optimizer has its own model, with only the keys that it needs.
+"""
+
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common.errors import UserError, choose
-from common.section import Count, Fraction, Positive, Section, TestTimeAugmentation
+from common.errors import UserError, choose, shown
+from common.section import (
+    Count,
+    Fraction,
+    NotNegative,
+    Pixels,
+    Positive,
+    Section,
+    TestTimeAugmentation,
+)
 from common.sizes import lenet_sizes, whitened_sizes
 
-Channels = Annotated[list[Count], Field(min_length=1)]
+Width = Annotated[int, Field(ge=1, le=100_000)]
+Channels = Annotated[list[Width], Field(min_length=1, max_length=20)]
+MOST_WEIGHTS = 10**9  # 4 GB, and as much again for the gradients and each of the optimizer's states
 
 
 class Lenet(Section):
@@ -16,12 +30,19 @@ class Lenet(Section):
 
     name: Literal["lenet"]
     channels: Channels
-    kernel_size: Count
-    hidden: list[Count]
+    kernel_size: Pixels
+    hidden: Annotated[list[Width], Field(max_length=20)]
 
     def check(self, image_size: int) -> None:
-        """Raise UserError unless every layer keeps at least one pixel."""
-        lenet_sizes(image_size, self.channels, self.kernel_size)
+        """Check that every layer keeps at least one pixel, and that the weights are not too many.
+
+        Raises:
+            UserError: They are, or a layer does not.
+        """
+        *_, (_, size) = lenet_sizes(image_size, self.channels, self.kernel_size)
+        convolutions = sum(a * b for a, b in pairwise([3, *self.channels])) * self.kernel_size**2
+        linear = sum(a * b for a, b in pairwise([self.channels[-1] * size**2, *self.hidden]))
+        check_weights(convolutions + linear)
 
 
 class Whitened(Section):
@@ -29,11 +50,17 @@ class Whitened(Section):
 
     name: Literal["whitened"]
     channels: Channels
-    kernel_size: Count
+    kernel_size: Pixels
 
     def check(self, image_size: int) -> None:
-        """Raise UserError unless every layer keeps at least one pixel."""
+        """Check that every layer keeps at least one pixel, and that the weights are not too many.
+
+        Raises:
+            UserError: They are, or a layer does not.
+        """
         whitened_sizes(image_size, self.channels, self.kernel_size)
+        pairs = pairwise([24, *self.channels])  # whitening has 24 channels
+        check_weights(sum((a + b) * b for a, b in pairs) * self.kernel_size**2)
 
 
 class Torchvision(Section):
@@ -44,35 +71,46 @@ class Torchvision(Section):
     pretrained: bool
 
     def check(self, image_size: int) -> None:
-        """Raise UserError unless torchvision has a classification model of this name.
+        """Check that torchvision has a classification model of this name.
 
-        Whether the model takes images of ``image_size`` is found out when it is built.
+        Whether the model takes images of ``image_size`` pixels is known once it is built.
+
+        Raises:
+            UserError: It has none.
         """
         from torchvision import models  # takes seconds, which the networks above do not need
 
         names = models.list_models(module=models)
         if self.model not in names:
-            raise UserError(f"network.model is {self.model!r}; {choose(self.model, names)}")
+            raise UserError(f"network.model is {shown(self.model)}; {choose(self.model, names)}")
+
+
+def check_weights(count: int) -> None:
+    if count > MOST_WEIGHTS:
+        raise UserError(
+            f"network has {count:,} weights, and at most {MOST_WEIGHTS:,} are possible; choose fewer "
+            "channels, a smaller kernel_size or narrower hidden layers"
+        )
 
 
 class Normalization(Section):
     """Mean and standard deviation of red, green and blue, for pixels in 0..1."""
 
-    mean: Annotated[list[float], Field(min_length=3, max_length=3)]
-    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    mean: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=3, max_length=3)]
 
 
 class Augmentations(Section):
     """What is drawn anew for every training image in every epoch."""
 
-    max_shift: Annotated[int, Field(ge=0)]
+    max_shift: Annotated[int, Field(ge=0, lt=1024)]
     flip: Literal["none", "random", "alternate"]
 
 
 class ProgressiveResizing(Section):
-    """Training images are shrunk to these sizes, in pixels, each for an equal part of the epochs."""
+    """Training images are shrunk to these sizes in pixels, each for an equal part of the epochs."""
 
-    sizes: Annotated[list[Count], Field(min_length=1)]
+    sizes: Annotated[list[Pixels], Field(min_length=1, max_length=1000)]
 
 
 class Sgd(Section):
@@ -81,7 +119,7 @@ class Sgd(Section):
     name: Literal["sgd"]
     momentum: Fraction
     nesterov: bool
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
 
 
 class AdamW(Section):
@@ -89,15 +127,15 @@ class AdamW(Section):
 
     name: Literal["adamw"]
     momentum: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
 
 
-class SgdOfTheRest(Section):
+class MuonSgd(Section):
     """SGD for the parameters that Muon does not train."""
 
     learning_rate: Positive
     momentum: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
 
 
 class Muon(Section):
@@ -106,7 +144,7 @@ class Muon(Section):
     name: Literal["muon"]
     momentum: Fraction
     nesterov: bool
-    sgd: SgdOfTheRest
+    sgd: MuonSgd
 
 
 class Recipe(Section):
@@ -137,38 +175,58 @@ class Recipe(Section):
         Raises:
             UserError: They do not. The message begins with the key.
         """
-        network, optimizer = self.network, self.optimizer
-        smallest = min(self.batch_size, self.micro_batch or self.batch_size)
-        for wrong, message in [
-            (
-                network.name == "torchvision" and optimizer.name == "muon",
-                "optimizer.name is 'muon', which trains lenet and whitened only; choose sgd or adamw",
-            ),
-            (
-                network.name != "lenet"
-                and smallest < 3,  # split evenly, no part then has a single image
-                f"batch_size or micro_batch is {smallest}; batch norm in {network.name} needs 3 or more",
-            ),
-            (
-                network.name == "lenet" and bool(self.train_sizes),
-                "progressive_resizing is given, but network lenet takes images of one size; remove it",
-            ),
-            (
-                max(self.train_sizes, default=0) > image_size,
-                f"progressive_resizing.sizes is {self.train_sizes}; none may exceed "
-                f"download.image_size, {image_size}",
-            ),
-            (
-                self.augment.max_shift >= image_size,
-                f"augment.max_shift is {self.augment.max_shift}; it must be less than "
-                f"download.image_size, {image_size}",
-            ),
-            (
-                optimizer.name != "adamw" and optimizer.nesterov and optimizer.momentum == 0,
-                "optimizer.nesterov is true with momentum 0; set a momentum above 0, or nesterov: false",
-            ),
-        ]:
-            if wrong:
-                raise UserError(message)
+        self.check_network(image_size)
+        self.check_training_images(image_size)
+        optimizer = self.optimizer
+        if optimizer.name != "adamw" and optimizer.nesterov and optimizer.momentum == 0:
+            raise UserError(
+                "optimizer.nesterov is true with momentum 0; set a momentum above 0, or "
+                "nesterov: false"
+            )
+        if self.test_time_augmentation == "mirror_shift":
+            check_shift(image_size, "test_time_augmentation")
+
+    def check_network(self, image_size: int) -> None:
+        """Check the network against the sizes of its images, its batches and the optimizer."""
+        name, smallest = (
+            self.network.name,
+            min(self.batch_size, self.micro_batch or self.batch_size),
+        )
+        if name == "torchvision" and self.optimizer.name == "muon":
+            raise UserError(
+                "optimizer.name is 'muon', which trains lenet and whitened only; "
+                "choose from sgd, adamw"
+            )
+        if name != "lenet" and smallest < 3:  # split evenly, no batch then has a single image
+            raise UserError(
+                f"batch_size or micro_batch is {smallest}; batch norm in {name} needs 3 or more"
+            )
         for size in [image_size, *self.train_sizes]:
-            network.check(size)
+            self.network.check(size)
+
+    def check_training_images(self, image_size: int) -> None:
+        """Check what is done to the training images against their size."""
+        sizes, max_shift = self.train_sizes, self.augment.max_shift
+        if sizes and self.network.name == "lenet":
+            raise UserError(
+                "progressive_resizing is given, but network lenet takes images of one size; "
+                "remove it"
+            )
+        if max(sizes, default=0) > image_size:
+            raise UserError(
+                f"progressive_resizing.sizes is {sizes}; none may exceed download.image_size, "
+                f"{image_size}"
+            )
+        if max_shift >= image_size:
+            raise UserError(
+                f"augment.max_shift is {max_shift}; it must be less than download.image_size, "
+                f"{image_size}"
+            )
+
+
+def check_shift(image_size: int, key: str) -> None:
+    """Check that images can be shifted by a pixel, with their edges reflected."""
+    if image_size < 2:
+        raise UserError(
+            f"{key} is 'mirror_shift', which needs images of 2 or more pixels; choose mirror"
+        )

@@ -6,10 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[float, Field(gt=0)]
+Pixels = Annotated[int, Field(ge=1, le=1024)]
+# Within what float32 can hold, in which networks are trained.
+Positive = Annotated[float, Field(gt=0, le=1e38)]
+NotNegative = Annotated[float, Field(ge=0, le=1e38)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Fit = Literal["squash", "crop", "pad"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Fit = Literal["squash", "crop", "pad"]
 TestTimeAugmentation = Literal["none", "mirror", "mirror_shift"]
 
 

@@ -1,4 +1,7 @@
-"""YAML 1.2, as DVC reads it. PyYAML alone follows YAML 1.1: ``1e-3`` is a string there, and ``no`` is false."""
+"""YAML 1.2, as DVC reads it.
+
+PyYAML alone follows YAML 1.1, in which ``1e-3`` is a string and ``no`` is false.
+"""
 
 import re
 from collections.abc import Hashable
@@ -7,22 +10,56 @@ from typing import Any
 
 import yaml
 
-from common.errors import UserError
+from common.errors import UserError, shown
+from common.files import check_is_file
+
+MOST_BYTES = 50_000  # of a file, which PyYAML parses within a second
+MOST_NODES = 50_000  # keys and values, with those that aliases repeat
 
 
 class Yaml12Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars, and an error for a key given twice."""
+    """YAML 1.2's scalars, an error for a key given twice, and a bound on what aliases repeat."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
+    # As PyYAML declares it.
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node:
+            count_nodes(node, {})
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        mapping = super().construct_mapping(node, deep)
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node)
+            if key in seen:
                 raise UserError(
-                    f"line {node.start_mark.line + 1}: the key {key!r} is given twice; keep one"
+                    f"line {key_node.start_mark.line + 1}: the key {shown(key)} is given twice; "
+                    "keep one"
                 )
-        return super().construct_mapping(node, deep)
+            seen.add(key)
+        return mapping
+
+
+def count_nodes(node: yaml.Node, counts: dict[yaml.Node, int]) -> int:
+    """Return how many nodes ``node`` stands for, each alias counted as what it repeats.
+
+    Raises:
+        UserError: They are too many, or a node contains itself.
+    """
+    if node not in counts:
+        counts[node] = MOST_NODES + 1  # what a node that contains itself finds
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        pairs = [part if isinstance(part, tuple) else (part,) for part in parts]
+        counts[node] = 1 + sum(count_nodes(part, counts) for pair in pairs for part in pair)
+    if counts[node] > MOST_NODES:
+        raise UserError(
+            f"line {node.start_mark.line + 1}: aliases that multiply, or an anchor that contains "
+            "itself; write the values out"
+        )
+    return counts[node]
 
 
 for tag, pattern, first in [
@@ -32,7 +69,8 @@ for tag, pattern, first in [
     ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
     (
         "float",
-        # With a point or an exponent, so that 010 is not one; and after .5 only an exponent with a sign, as DVC has it.
+        # With a point or an exponent, so that 010 is not one; and after .5 only an exponent with a
+        # sign, as DVC has it.
         r"[-+]?[0-9]+(\.[0-9]*([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)|[-+]?\.[0-9]+([eE][-+][0-9]+)?"
         r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         "-+.0123456789",
@@ -47,20 +85,36 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        UserError: there is no such file, it is not YAML, or it holds something else.
+        UserError: There is no such file, it is not YAML, is too large, or holds something else.
     """
+    check_is_file(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12Loader)  # noqa: S506 - a SafeLoader
+        content = parse_yaml(path.read_bytes())
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file in {Path.cwd()}; run from the project's root"
         ) from None
-    except (
-        yaml.YAMLError,
-        ValueError,
-        LookupError,
-    ) as error:  # not UTF-8; or !!int and the like before what is none
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds {content!r:.60}; it must be a mapping")
+        raise UserError(f"{path}: holds {shown(content)}; it must be a mapping")
     return content
+
+
+def parse_yaml(content: bytes) -> object:
+    """Return what a YAML document holds.
+
+    Raises:
+        UserError: It is not YAML, is too large, or is nested too deeply.
+    """
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{len(content):,} bytes; at most {MOST_BYTES:,} are read")
+    try:
+        return yaml.load(content.decode(), Loader=Yaml12Loader)  # noqa: S506 - a SafeLoader
+    except RecursionError:
+        raise UserError("nested too deeply; remove levels of brackets or indentation") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        # Not UTF-8, or a tag such as !!int or !!timestamp before something else.
+        raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
