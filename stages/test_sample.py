@@ -1,7 +1,9 @@
-"""Show random test pictures with the class the model gives each: green when right, red and in brackets when wrong.
+"""Show random test images, each with its name and the class that the model predicts.
 
-Reads models/classifier.safetensors, data/images (test pictures and labels) and params test_sample and evaluate; writes
-reports/test_sample.png. About three seconds, most of them for importing torch.
+A right prediction is green, a wrong one red and in brackets. Reads models/classifier.safetensors,
+the test images of data/arrays with their labels and names, and params test_sample and
+evaluate.test_time_augmentation; writes reports/test_sample.png. Takes about three seconds, most of
+them for importing torch.
 """
 
 from common.stage import exit_on_interrupt, run
@@ -11,18 +13,20 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common.arrays import load_images
+from common.arrays import load_images, read_file_names
 from common.files import REPORTS
 from common.params import load_params
-from figures.grid import Caption, picture_grid
-from figures.style import GREEN, RED, save_figure
+from figures.grid import Caption, image_grid
+from figures.style import GREEN, RED, save_figure, shorten
 from model.classifier import predict
 from model.file import check_fits, load_classifier
+
+CLASS_LENGTH = 24  # characters of a class that are shown
 
 
 def main() -> None:
     params = load_params()
-    test = load_images("test")
+    test = load_images("test", params.download)
     classifier = load_classifier(augmentation=params.evaluate.test_time_augmentation)
     check_fits(classifier, test.dataset)
 
@@ -30,17 +34,23 @@ def main() -> None:
     chosen = np.random.default_rng(params.test_sample.seed).permutation(len(test.images))[:count]
     predicted = predict(classifier, test.images, chosen, batch_size=count).argmax(dim=1).numpy()
 
-    classes = test.dataset.classes
+    actual, files = test.labels[chosen], read_file_names("test", chosen)
     captions = [
-        Caption(classes[label], GREEN)
-        if guess == label
-        else Caption(f"({classes[guess]}) is {classes[label]}", RED)
-        for guess, label in zip(predicted, test.labels[chosen], strict=True)
+        caption(test.dataset.classes[label], test.dataset.classes[answer], file)
+        for label, answer, file in zip(actual, predicted, files, strict=True)
     ]
-    right = int((predicted == test.labels[chosen]).sum())
-    subtitle = f"{classifier.description.title}: {right} of {count} random test pictures right; (wrong) in brackets"
-    figure = picture_grid(test.images.read(chosen), captions, "Objects Found by Model", subtitle)
+    right = f"{int((predicted == actual).sum())} of {count} random test images right"
+    subtitle = f"{classifier.description.title}: {right}; (wrong) in brackets"
+    figure = image_grid(test.images.read(chosen), captions, "Objects Found by Model", subtitle)
     save_figure(figure, REPORTS / "test_sample.png")
+
+
+def caption(actual: str, predicted: str, file: str) -> Caption:
+    actual, right = shorten(actual, CLASS_LENGTH), actual == predicted
+    predicted = shorten(predicted, CLASS_LENGTH)
+    if right:
+        return Caption(actual, GREEN, file)
+    return Caption(f"({predicted}) is {actual}", RED, file)
 
 
 if __name__ == "__main__":

@@ -1,143 +1,146 @@
-"""One page for the whole evaluation: no scripts, nothing from elsewhere, fit for a phone and for paper."""
+"""One page with the whole evaluation: no scripts, nothing from elsewhere."""
 
-import base64
-import io
-import platform
-from html import escape
-from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
-from PIL import Image
-
 from common.arrays import Dataset
-from common.files import MODEL, REPORTS, sha256
+from common.files import REPORTS
+from evaluation.html import Html, figure, paragraphs, section, table, text
+from evaluation.metrics import Measurements, confused_pairs, records, surest_mistakes
+from evaluation.provenance import url_of_image
+from evaluation.verdict import about_the_seed, verdicts
 from model.classifier import Description
 
-PICTURES = {  # file in reports/: what it shows
-    "class_accuracy.png": "Accuracy of each class, with its 95 % interval",
-    "confusion.png": "Percent of each actual class (row) taken for each class (column)",
-    "mistakes.png": "The wrong answers it was surest of; look for wrong labels among them",
-    "reliability.png": "Accuracy against confidence: bars below the line mean it is surer than it should be",
-    "history.png": "The course of training",
-    "filters.png": "What the first layer looks for",
+SUREST = 100  # mistakes in the table
+MOST_CONFUSED = 15  # pairs of classes
+FIGURES = {  # in reports/, with what each shows
+    "preview.png": "Training images with their labels",
+    "class_counts.png": "Images per class",
+    "duplicates.png": "Images that are there more than once",
+    "class_accuracy.png": "Accuracy of each class with its 95 % interval. Orange marks: chance",
+    "confusion.png": "Percent of each actual class (row) predicted as each class (column)",
+    "mistakes.png": "The mistakes of highest confidence. Look for wrong labels among them",
+    "test_sample.png": "Random test images with their predictions",
+    "reliability.png": "Accuracy against confidence. Bars below the line: too confident",
+    "history.png": "Training curves",
+    "filters.png": "Filters of the first convolution",
 }
-METRICS = {  # in metrics.json: how it is said
-    "top_3": "Top-3 accuracy {:,} %",
-    "mean_class": "Mean class accuracy {:,} %",
-    "loss": "Cross-entropy {:,}",
-    "ece": "Expected calibration error {:,} %: how far confidence and accuracy lie apart",
-    "n": "{:,} test pictures",
+METRICS = {  # in metrics.json, with what each means
+    "macro": "Mean of the classes' accuracies: {} %",
+    "loss": "Cross-entropy: {}",
+    "ece": "Expected calibration error: {} %, the mean distance of confidence and accuracy",
+    "val_acc": "Accuracy on the validation images: {} %",
+    "val_loss": "Cross-entropy on the validation images: {}",
 }
-TABLE = {
-    "percent_low": "low",
-    "percent_high": "high",
-    "percent": "%",
-    "most_mistaken_for": "most mistaken for",
+# The columns of the tables, as evaluation.html.table takes them.
+CLASSES = {
+    "class": ("text", "{class}"),
+    "images": ("number", "{n:,}"),
+    "accuracy, %": ("number", "{percent:.1f} ({percent_low:.1f} to {percent_high:.1f})"),
+    "chance, %": ("number", "{chance:.1f}"),
+    "precision": ("number", "{precision:.3f}"),
+    "F1": ("number", "{f1:.3f}"),
+    "most mistaken for": ("text", "{most_mistaken_for}"),
 }
-LARGEST = 200_000  # bytes of a picture that is embedded as it is; six of them stay below 2 MB
-WIDEST = 1400  # pixels of one that is not
-
+PREDICTION = {"actual": ("text", "{actual}"), "predicted": ("text", "{predicted}")}
+PAIRS = {
+    **PREDICTION,
+    "images": ("number", "{n:,}"),
+    "% of the actual": ("number", "{percent:.1f}"),
+}
+MISTAKES = {
+    "file": ("text", "{file}"),
+    **PREDICTION,
+    "confidence": ("number", "{confidence:.1%}"),
+}
+FACTS = {"what": ("text", "{what}"), "value": ("text", "{value}")}
 STYLE = """
-body { font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 60rem; margin: 0 auto;
-  padding: 1rem }
-h1 { font-size: 1.5rem; line-height: 1.25; overflow-wrap: anywhere } h2 { font-size: 1.2rem; margin-top: 2.5rem }
-.accuracy { font-size: 3rem; font-weight: 700; line-height: 1.1; margin: 0 } ul { padding-left: 1.2rem }
-figure { margin: 2rem 0; overflow-x: auto; break-inside: avoid } figcaption { color: #555 }
+body { font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
+  max-width: 60rem; margin: 0 auto; padding: 1rem }
+h1 { font-size: 1.5rem; line-height: 1.25; overflow-wrap: anywhere }
+h2 { font-size: 1.2rem; margin-top: 2.5rem }
+p, li, td, th, figcaption { overflow-wrap: anywhere }
+.accuracy { font-size: 3rem; font-weight: 700; line-height: 1.1; margin: 0 }
+ul { padding-left: 1.2rem }
+figure { margin: 2rem 0; break-inside: avoid } figcaption { color: #555 }
 img { max-width: 100%; height: auto }
-@media screen and (max-width: 40rem) { img { min-width: 34rem } }  /* or the text in it could not be read */
-.wide { overflow-x: auto } table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums }
-th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-tr { break-inside: avoid }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums }
+th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top }
+.text { text-align: left } .number { text-align: right }
 td:first-child, th:first-child { padding-left: 0 }
-.facts td:last-child { white-space: normal; overflow-wrap: anywhere }
-@media print { body { padding: 0; font-size: 10pt } table { font-size: 8pt } img { max-width: 68%; max-height: 22cm }
-  .wide, figure { overflow: visible } h2 { break-after: avoid } }
+tr { break-inside: avoid }
+@media (max-width: 40rem) { body { padding: 0.75rem } table { font-size: 0.75rem }
+  th, td { padding: 0.2rem } }
+@media print { body { padding: 0; font-size: 10pt } table { font-size: 8pt }
+  img { max-width: 68%; max-height: 22cm } h2 { break-after: avoid } }
 """
 
 
 def report_html(
+    measured: Measurements,
     description: Description,
     dataset: Dataset,
-    metrics: dict[str, float],
-    per_class: pd.DataFrame,
+    facts: dict[str, str],
+    folder: str | None,
     reports: Path = REPORTS,
 ) -> str:
-    """The page, with the pictures that lie in ``reports``."""
-    title = escape(description.title)
-    figures = "".join(
-        figure(reports / file, caption)
-        for file, caption in PICTURES.items()
-        if (reports / file).exists()
-    )
-    items = "".join(
-        f"<li>{text.format(metrics[key])}</li>" for key, text in METRICS.items() if key in metrics
-    )
-    classes = per_class.rename(columns=TABLE).to_html(index=False, border=0)
+    """Return the page, with the figures that lie in ``reports``.
+
+    Args:
+        measured: everything that is said about the test images.
+        description: of the classifier.
+        dataset: that it was tested on.
+        facts: where the classifier comes from.
+        folder: the URL of the folder that the images came from, if there is one.
+        reports: the folder of the figures.
+    """
+    headline, per_class = measured.headline, measured.per_class
+
+    def figures(*names: str) -> Html:
+        return Html("".join(figure(reports / name, FIGURES[name]) for name in names))
+
+    classes = table(CLASSES, records(per_class))
+    pairs = confused_pairs(measured.matrix, per_class["class"].tolist(), MOST_CONFUSED)
+    mistakes = records(surest_mistakes(measured.predictions, SUREST))
+    url = None if folder is None else lambda row: url_of_image(folder, row["file"])
+    origin = [{"what": what, "value": value} for what, value in facts.items()]
+    parts = [
+        summary(measured, description, dataset),
+        section("Data", figures("preview.png", "class_counts.png", "duplicates.png")),
+        section("Classes", figures("class_accuracy.png"), classes),
+        section("Confused classes", figures("confusion.png"), table(PAIRS, records(pairs))),
+        section("Surest mistakes", figures("mistakes.png"), table(MISTAKES, mistakes, url)),
+        section("Random test images", figures("test_sample.png")),
+        section("Confidence", figures("reliability.png")),
+        section("Training", figures("history.png", "filters.png")),
+        section("Where it comes from", table(FACTS, origin)),
+    ]
     return f"""<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: {metrics["accuracy"]} %</title>
+<title>{text(description.title)}: {headline["accuracy"]} %</title>
 <style>{STYLE}</style>
-<h1>{title}</h1>
-<p class="accuracy">{metrics["accuracy"]} %</p>
-<p>accuracy on test pictures; the 95 % interval is {metrics["ci_low"]} to {metrics["ci_high"]} %.
-{escape(chance_sentence(metrics, per_class))}</p>
-<ul>{items}</ul>
-<h2>Classes</h2>
-<div class="wide">{classes}</div>
-<h2>Pictures</h2>
-{figures}
-<h2>Where it comes from</h2>
-<div class="facts">{facts(description, dataset).to_html(header=False, index=False, border=0)}</div>
-</html>
-""".replace(" %", "&nbsp;%")
+{"".join(parts)}</html>
+"""
 
 
-def chance_sentence(metrics: dict[str, float], per_class: pd.DataFrame) -> str:
-    """Whether it does better than always answering the commonest class, in words."""
-    most = int(per_class["n"].to_numpy().argmax())
-    chance = 100 * per_class["n"].iloc[most] / per_class["n"].sum()
-    guess = f"always answering {per_class['class'].iloc[most]} would give {chance:.1f} %"
-    better = metrics["ci_low"] > chance
-    return f"Better than chance: {guess}." if better else f"No better than chance: {guess}."
-
-
-def figure(path: Path, caption: str) -> str:
-    kind, content = embeddable(path)
-    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    return (
-        f'<figure><img src="{source}" alt="{caption}"><figcaption>{caption}</figcaption></figure>\n'
+def summary(measured: Measurements, description: Description, dataset: Dataset) -> Html:
+    """Return the top of the page: the accuracy, what to think of it, and the other numbers."""
+    headline = measured.headline
+    items = [
+        f"{dataset.counts['train']:,} training images, {dataset.counts['test']:,} test images, "
+        f"{len(dataset.classes):,} classes",
+        *(words.format(headline[key]) for key, words in METRICS.items() if key in headline),
+    ]
+    if measured.top_3 is not None:
+        items.append(f"The class is among the three most probable: {measured.top_3} %")
+    interval = f"the 95 % interval is {headline['ci_low']} to {headline['ci_high']} %"
+    sentences = [
+        f"accuracy on the test images; {interval}. {about_the_seed(description.seed)}",
+        *verdicts(headline, measured.per_class),
+    ]
+    return Html(
+        f"<h1>{text(description.title)}</h1>\n"
+        f'<p class="accuracy">{headline["accuracy"]}&nbsp;%</p>\n{paragraphs(sentences)}'
+        f"<ul>{''.join(f'<li>{text(item)}</li>' for item in items)}</ul>\n"
     )
-
-
-def embeddable(path: Path) -> tuple[str, bytes]:
-    """The kind and the bytes of a picture: as it is, or, when that is too much for a page, a JPEG."""
-    content = path.read_bytes()
-    if len(content) <= LARGEST:
-        return "png", content
-    image = Image.open(io.BytesIO(content)).convert("RGB")
-    image.thumbnail((WIDEST, 10 * WIDEST))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return "jpeg", buffer.getvalue()
-
-
-def facts(description: Description, dataset: Dataset) -> pd.DataFrame:
-    """Data, model, parameters and versions, name: value."""
-    rows = {
-        "data": f"{dataset.name} from {dataset.source}, {dataset.counts['test']:,} test pictures",
-        "SHA-256 of the data": dataset.sha256 or "not one file",
-        "SHA-256 of the model": sha256(MODEL),
-        "recipe": description.recipe_name,
-        **description.recipe.model_dump(),
-        "seed": description.seed,
-        "trained with": f"torch {description.torch}, {description.threads} CPU threads",
-        "evaluated with": f"Python {platform.python_version()}, "
-        + ", ".join(
-            f"{name} {version(name)}" for name in ("torch", "numpy", "scikit-learn", "matplotlib")
-        ),
-    }
-    return pd.DataFrame({"what": rows.keys(), "is": map(str, rows.values())})

@@ -1,0 +1,88 @@
+"""Where a model comes from: data, recipe, versions, and the commit of the code."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from common.arrays import Dataset
+from common.files import MODEL, PARAMS, sha256
+from common.params import Download
+from model.classifier import Classifier
+
+MAKES_THE_MODEL = ["stages", str(PARAMS)]  # with the data
+
+
+def facts(classifier: Classifier, dataset: Dataset) -> dict[str, str]:
+    """Return what a reader needs to train or use the same model again, by name."""
+    description = classifier.description
+    return {
+        "data": f"{dataset.name} from {dataset.source}",
+        "SHA-256 of the data": dataset.sha256 or "not one file",
+        "SHA-256 of the model": sha256(MODEL),
+        "code and parameters": last_commit(),
+        "seed": str(description.seed),
+        "epoch of the weights": str(description.best_epoch or "the last"),
+        "trained with": f"torch {description.torch} on {description.device}; "
+        f"processes: {description.processes}, CPU threads of each: {description.threads}",
+        "evaluated with": f"Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scikit-learn")),
+        "test-time augmentation": classifier.test_time_augmentation,
+        "recipe": description.recipe_name,
+        **dict(flatten(description.recipe.model_dump())),
+    }
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the leaves of nested mappings with their paths, such as ``network.name``."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}", str(value)
+
+
+def last_commit() -> str:
+    """Return the commit that last changed what makes the model, its date, and changes since.
+
+    Not HEAD and not today: an evaluation that is repeated with the same code and parameters writes
+    the same bytes, whatever else was committed meanwhile.
+    """
+    try:
+        commit = git("log", "-1", "--abbrev=12", "--format=commit %h of %cs")
+        changed = git("status", "--porcelain", "--no-renames")
+    except (OSError, subprocess.CalledProcessError):
+        return "not in a Git repository"
+    files = ", ".join(line[3:].strip('"') for line in changed.splitlines())
+    return (commit or "not committed") + (f", with uncommitted changes in {files}" if files else "")
+
+
+def git(*arguments: str) -> str:
+    """Return what Git prints about the files that make the model."""
+    command = ["git", "--no-optional-locks", *arguments, "--", *MAKES_THE_MODEL]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)  # noqa: S603
+    return done.stdout.rstrip("\n")
+
+
+def folder_of_images(download: Download, dataset: Dataset) -> str | None:
+    """Return the URL of the folder that the images came from, as seen from reports/.
+
+    None if they came from an archive or with a library. It is relative if the folder lies in the
+    project, so that it holds in every copy of it.
+    """
+    match download.dataset, download.source, dataset.sha256:
+        case "folder", str(source), None:
+            path, project = Path(os.path.abspath(source)), Path.cwd()  # noqa: PTH100 - not through links
+            if path.is_relative_to(project):
+                return f"../{quote(path.relative_to(project).as_posix())}/"
+            return f"{path.as_uri()}/"
+    return None
+
+
+def url_of_image(folder: str, name: str) -> str:
+    """Return the URL of an image by its name in its folder."""
+    return folder + quote(name, errors="surrogateescape")

@@ -1,0 +1,46 @@
+"""Sentences about chance, the same ones on the terminal and in the report.
+
+Chance is what a classifier reaches without looking at the images: overall, by always answering the
+commonest class; on the images of one class, by answering it as often as this classifier does.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from common.errors import printable
+
+NAMED = 10  # classes that a sentence names at most
+
+
+def verdicts(headline: dict[str, float], per_class: pd.DataFrame) -> list[str]:
+    """Return one sentence about all classes and, where there is reason, about some of them."""
+    sentences = [overall(headline["ci_low"], per_class)]
+    never = per_class["predicted"] == 0
+    for words, chosen in (
+        ("Never predicted", never),
+        ("No better than chance on the images of", ~per_class["better_than_chance"] & ~never),
+    ):
+        if chosen.any():
+            sentences.append(f"{words}: {enumerate_names(per_class['class'][chosen].tolist())}.")
+    return sentences
+
+
+def overall(ci_low: float, per_class: pd.DataFrame) -> str:
+    """Return whether the accuracy's interval lies above what the commonest answer gets right."""
+    most = int(per_class["n"].to_numpy().argmax())
+    chance = 100 * per_class["n"].iloc[most] / per_class["n"].sum()
+    name = printable(per_class["class"].iloc[most])
+    better = "Better" if ci_low > chance else "No better"
+    return f"{better} than chance: always answering {name} gives {chance:.1f} %."
+
+
+def about_the_seed(seed: int) -> str:
+    """Return what the interval of an accuracy does not cover."""
+    return f"This is one model, trained with seed {seed}; another seed gives another accuracy."
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """Return the first names and how many more there are."""
+    shown = ", ".join(printable(name) for name in names[:NAMED])
+    return f"{shown} and {len(names) - NAMED:,} more" if len(names) > NAMED else shown
