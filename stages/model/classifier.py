@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from common.arrays import Array, ImageFile
 from common.progress import Progress
 from common.recipes import Recipe
-from common.section import Fit, Section, Seed, TestTimeAugmentation
+from common.section import Fit, Pixels, Section, Seed, TestTimeAugmentation
 from model.networks import Normalize, build_network
 from model.views import views
 
@@ -20,7 +20,7 @@ class Description(Section):
 
     dataset: str
     classes: Annotated[list[str], Field(min_length=1)]  # in label order
-    image_size: Annotated[int, Field(ge=1, le=1024)]  # width and height in pixels
+    image_size: Pixels  # width and height
     fit: Fit  # how an image that is not square is brought to that size
     recipe_name: str
     recipe: Recipe

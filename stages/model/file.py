@@ -14,9 +14,11 @@ from torch import Tensor
 from common import files
 from common.arrays import Dataset
 from common.errors import UserError
+from common.explain import explain
+from common.recipes import check_shift
 from common.section import TestTimeAugmentation
 from model.classifier import Classifier, Description
-from model.networks import load_weights
+from model.networks import build_network, load_weights
 
 METADATA_KEY = "classifier"  # one key, because safetensors writes several in no fixed order
 REMEDY = "run the train stage again, or `dvc checkout` to restore the last model"
@@ -64,11 +66,13 @@ def load_classifier(
     """
     text, weights = read_safetensors(path)
     metadata = parse_metadata(path, text)
-    description = metadata.description
-    check_recipe(path, description, augmentation)
-    check_tensors(path, weights, expected_tensors(path, description))
     if checksum(text.replace(metadata.sha256, ""), weights) != metadata.sha256:
         raise UserError(f"{path}: damaged, its content does not have its SHA-256; {REMEDY}")
+    description = metadata.description
+    check_recipe(path, description)
+    if augmentation == "mirror_shift":
+        check_shift(description.image_size, "test_time_augmentation")
+    check_tensors(path, weights, expected_tensors(path, description))
     check_finite(path, weights)
     classifier = Classifier(description)
     load_weights(classifier.network, weights)
@@ -79,14 +83,15 @@ def load_classifier(
 
 def read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
     """Return our metadata's text, empty if there is none, and the tensors."""
-    if not path.exists():
-        raise UserError(f"{path}: no such file; run the train stage first")
-    if not path.is_file():  # reading a pipe or a device might never end
+    if path.exists() and not path.is_file():  # reading a pipe or a device might never end
         raise UserError(f"{path}: a folder, pipe or device, not a file; name a model file")
     try:
+        path.open("rb").close()  # raises an error that names its cause, unlike safe_open
         with safetensors.safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the train stage first") from None
     except safetensors.SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error}); {REMEDY}") from None
     return metadata.get(METADATA_KEY, ""), weights
@@ -96,26 +101,21 @@ def parse_metadata(path: Path, text: str) -> Metadata:
     try:
         return Metadata.model_validate_json(text)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        flat_network = ("recipe", "network"), "model_attributes_type"
-        if any((each["loc"], each["type"]) == flat_network for each in error.errors()):
+        networks = [
+            fault["input"] for fault in error.errors() if fault["loc"] == ("recipe", "network")
+        ]
+        if any(isinstance(network, str) for network in networks):
             raise UserError(
                 f"{path}: trained by an earlier version of this project; run the train stage again"
             ) from None
-        key = ".".join(map(str, fault["loc"]))
-        reason = f"{key}: {fault['msg']}" if key else fault["msg"]
+        reason = explain(error, Metadata)[0]
         raise UserError(f"{path}: does not describe a classifier ({reason}); {REMEDY}") from None
 
 
-def check_recipe(
-    path: Path, description: Description, augmentation: Literal["recipe"] | TestTimeAugmentation
-) -> None:
-    """Check the recipe as params.yaml is checked, with the test-time augmentation asked for."""
-    recipe = description.recipe
-    if augmentation != "recipe":
-        recipe = recipe.model_copy(update={"test_time_augmentation": augmentation})
+def check_recipe(path: Path, description: Description) -> None:
+    """Check the recipe as that of params.yaml is checked."""
     try:
-        recipe.check(description.image_size)
+        description.recipe.check(description.image_size)
     except UserError as error:
         raise UserError(f"{path}: its recipe is not valid: {error}; {REMEDY}") from None
 
@@ -124,11 +124,13 @@ def expected_tensors(path: Path, description: Description) -> dict[str, Tensor]:
     """Return the tensors of the description's network, without their values or memory for them."""
     try:
         with torch.device("meta"):
-            tensors: dict[str, Tensor] = Classifier(description).network.state_dict()
+            network = build_network(
+                description.recipe, description.image_size, len(description.classes)
+            )
     except RuntimeError as error:  # a tensor of more elements than a number can count
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: its network cannot be built ({reason}); {REMEDY}") from None
-    return tensors
+    return dict(network.state_dict())
 
 
 def check_tensors(path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

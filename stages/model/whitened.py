@@ -40,7 +40,8 @@ class ScaledLinear(nn.Linear):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
-        nn.init.normal_(self.weight, std=0.25)
+        if not self.weight.is_meta:  # there, drawing nothing would import libraries for a second
+            nn.init.normal_(self.weight, std=0.25)
 
     def forward(self, features: Tensor) -> Tensor:
         return super().forward(features) * (4 / self.in_features)
@@ -76,10 +77,13 @@ def whitened(options: Whitened, image_size: int, classes: int) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
+@torch.no_grad()
 def identity_convolution(inputs: int, outputs: int, kernel_size: int) -> nn.Conv2d:
     """Build a convolution whose first ``inputs`` filters are the identity, further ones random."""
     convolution = nn.Conv2d(inputs, outputs, kernel_size, padding="same", bias=False)
-    nn.init.dirac_(convolution.weight[:inputs])
+    # nn.init.dirac_ does the same with a loop in Python, which is endless for a hostile model file.
+    filters = convolution.weight[:inputs].zero_()
+    filters[:, :, kernel_size // 2, kernel_size // 2].fill_diagonal_(1)
     return convolution
 
 
