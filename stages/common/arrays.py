@@ -141,15 +141,10 @@ def check_shapes(split: Split, dataset: Dataset, images: ImageFile, labels: Arra
         ValueError: They are not.
     """
     count, size = dataset.counts.get(split, 0), dataset.image_size
-    for path, found, wanted in [
-        (images_path(split), (images.dtype, images.shape), (np.uint8, (count, 3, size, size))),
-        (labels_path(split), (labels.dtype, labels.shape), (np.int64, (count,))),
-    ]:
-        if found != wanted:
-            raise ValueError(
-                f"{path.name} holds {found[0]} {found[1]}, dataset.json says "
-                f"{np.dtype(wanted[0])} {wanted[1]}"
-            )
+    found = f"{images.dtype} {images.shape} with labels {labels.dtype} {labels.shape}"
+    wanted = f"uint8 {(count, 3, size, size)} with labels int64 {(count,)}"
+    if found != wanted:
+        raise ValueError(f"{split} holds {found}, dataset.json says {wanted}")
     if count and not 0 <= labels.min() <= labels.max() < len(dataset.classes):
         raise ValueError(
             f"{labels_path(split).name} holds {labels.min()} to {labels.max()}, but there are "

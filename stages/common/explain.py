@@ -1,8 +1,8 @@
-"""What pydantic finds wrong with a mapping, one line per fault, in the words of the mapping's file."""
+"""One line for each fault that pydantic finds in a mapping, with the key as the file has it."""
 
 import re
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, cast, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -59,7 +59,7 @@ def locate(
         the section that has the last key; the sections that the value may be.
     """
     keys: list[str] = []
-    section, annotation = root, root
+    section, annotation = root, cast(Any, root)
     for part in location:
         options = sections_of(annotation)
         if len(options) > 1:

@@ -15,6 +15,13 @@ from common.yaml12 import read_yaml
 
 # DVC takes a dot, brackets and ${} in a name for its own syntax.
 RecipeName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
+# Section and key of what stood elsewhere in the flat format of earlier versions.
+MOVED = {
+    ("download", "mirrors"),
+    *(("train", key) for key in ("device", "processes", "threads", "checkpoint_minutes")),
+    *(("evaluate", key) for key in ("device", "batch_size")),
+    *(("recipes", key) for key in ("crop_padding", "train_sizes", "test_time_averaging")),
+}
 Shown = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -125,7 +132,7 @@ def load_params(path: Path = PARAMS) -> Params:
     try:
         params = Params.model_validate(content)
     except ValidationError as error:
-        lines = [earlier_format(content)] if earlier_format(content) else explain(error, Params)
+        lines = earlier_format(error) or explain(error, Params)
         raise UserError(*(f"{path}: {line}" for line in lines)) from None
     try:
         check_together(params)
@@ -134,20 +141,19 @@ def load_params(path: Path = PARAMS) -> Params:
     return params
 
 
-def earlier_format(content: dict[str, Any]) -> str:
-    """Return what to do about a file in the flat format of earlier versions; nothing for others."""
-    recipes, train = content.get("recipes"), content.get("train")
-    old = [f"train.{key}" for key in ("device", "processes", "threads") if is_in(train, key)]
-    for name, recipe in recipes.items() if isinstance(recipes, dict) else ():
-        flat = [key for key in ("crop_padding", "test_time_averaging") if is_in(recipe, key)]
-        flat += [key for key in ("network", "optimizer") if is_text(recipe, key)]
-        old += [f"recipes.{name}.{key}" for key in flat]
-    if not old:
-        return ""
-    return (
-        f"{old[0]} is of an earlier, flat format; recipes are nested now, and what does not change "
-        "the results is under machine: set your values in the params.yaml that comes with this version"
-    )
+def earlier_format(error: ValidationError) -> list[str]:
+    """Return what to do about a file in the flat format of earlier versions; empty for others."""
+    for fault in error.errors():
+        key, kind = ".".join(map(str, fault["loc"])), fault["type"]
+        moved = kind == "extra_forbidden" and (fault["loc"][0], fault["loc"][-1]) in MOVED
+        flat = kind == "model_attributes_type" and isinstance(fault["input"], str)
+        if moved or flat:
+            return [
+                f"{key} is {shown(fault['input'])}, as in the flat format of earlier versions; "
+                "recipes are nested now, and machine has what changes no result; set your values "
+                "in this version's params.yaml"
+            ]
+    return []
 
 
 def check_together(params: Params) -> None:
@@ -171,7 +177,7 @@ def check_together(params: Params) -> None:
         )
     if download.dataset == "folder" and not download.source:
         raise UserError(
-            "download.source is missing; for dataset folder name a directory or an archive of images"
+            "download.source is missing; for dataset folder name a directory or an archive"
         )
     if params.evaluate.test_time_augmentation == "mirror_shift":
         check_shift(download.image_size, "evaluate.test_time_augmentation")

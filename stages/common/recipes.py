@@ -88,8 +88,8 @@ class Torchvision(Section):
 def check_weights(count: int) -> None:
     if count > MOST_WEIGHTS:
         raise UserError(
-            f"network has {count:,} weights, and at most {MOST_WEIGHTS:,} are possible; choose fewer "
-            "channels, a smaller kernel_size or narrower hidden layers"
+            f"network has {count:,} weights, and at most {MOST_WEIGHTS:,} are possible; choose "
+            "fewer channels, a smaller kernel_size or narrower hidden layers"
         )
 
 

@@ -14,7 +14,7 @@ INTERRUPTED = 130  # 128 + SIGINT; DVC would record a half-done stage that ends 
 def exit_on_interrupt() -> None:
     """Let Ctrl-C end the process without a traceback until ``run`` or ``run_tool`` takes over.
 
-    A script calls this before it imports libraries: that takes seconds, in which nothing is lost.
+    A script calls this before it imports libraries, which takes seconds.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
         signal.signal(signal.SIGINT, leave)
@@ -34,8 +34,8 @@ def run(main: Callable[[], None]) -> None:
         print((sys.modules["__main__"].__doc__ or "").strip())
     elif arguments:
         sys.exit(
-            f"error: {printable(' '.join(arguments))}: a stage takes no arguments; edit params.yaml "
-            "or use dvc exp run -S KEY=VALUE"
+            f"error: {printable(' '.join(arguments))}: a stage takes no arguments; edit "
+            "params.yaml or use dvc exp run -S KEY=VALUE"
         )
     else:
         run_tool(main)

@@ -19,9 +19,9 @@ def write_csv(
 ) -> None:
     """Write one line per row below a header of ``columns``, by default the keys of the first row.
 
-    Numbers have six significant digits; None and NaN are empty. Text keeps its line breaks and control characters as
-    escape sequences, and gets a leading apostrophe where a spreadsheet would take it for a formula
-    (https://owasp.org/www-community/attacks/CSV_Injection).
+    Numbers have six significant digits; None and NaN are empty. Text has escape sequences for line
+    breaks and control characters, and a leading apostrophe where a spreadsheet would take it for a
+    formula (https://owasp.org/www-community/attacks/CSV_Injection).
 
     Raises:
         ValueError: A row has keys that are not columns.
@@ -34,7 +34,7 @@ def write_csv(
 
 
 def cell(value: object) -> str:
-    """Return what stands in the file for ``value``."""
+    """Return the text of a cell."""
     if value is None:
         return ""
     if isinstance(value, float | np.floating):
@@ -43,7 +43,7 @@ def cell(value: object) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return ``text`` on one line, and with an apostrophe before what a spreadsheet would take for a formula."""
+    """Return ``text`` on one line, with an apostrophe before what could be a formula."""
     line = printable(text)
     return f"'{line}" if line.startswith(FORMULA) and not is_number(line) else line
 
