@@ -1,228 +1,162 @@
-"""Training in several processes: each takes its share of every batch, and all take the same steps.
-
-``machine.processes`` starts them on this machine under torch's own launcher. A process that torchrun, Slurm's srun or
-Kubernetes' PyTorchJob has started finds the others by its environment.
+"""Data-parallel training: every rank takes its shard of each batch, and all ranks take the same
+steps.
 """
 
-import logging
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from common.errors import UserError
-from common.params import Machine
+from common.recipes import Recipe
+from model.classifier import Classifier
 
 Value = TypeVar("Value")
-PATIENCE = timedelta(minutes=10)  # longer than any of them should be busy alone
+TIMEOUT = timedelta(minutes=10)  # longer than any rank works between two collectives
 
 
 @dataclass(frozen=True)
-class World:
-    """The processes of a training, and which of them this is; one alone unless said otherwise."""
+class ProcessGroup:
+    """The ranks that train together, seen from one of them; by default a process alone.
+
+    Its collectives do nothing in a process alone. Rank 0 writes files and prints.
+    """
 
     rank: int = 0
-    size: int = 1
-    local_rank: int = 0  # on this machine
-    launched: bool = False  # by torch's launcher, which ends with its processes
-    parent: int = field(default_factory=os.getppid)
-
-    @property
-    def writes(self) -> bool:
-        """Whether this process writes files and speaks; of all, one does."""
-        return self.rank == 0
+    world_size: int = 1
+    local_rank: int = 0  # among the ranks of this machine
+    launched: bool = False  # by torch's launcher
+    parent: int = field(default_factory=os.getppid)  # process id
 
     @property
     def orphaned(self) -> bool:
-        """Whether the launcher was killed, which cannot be helped but must not leave processes that train on."""
+        """True if the launcher died; the worker must then stop."""
         return self.launched and os.getppid() != self.parent
 
-    def share(self, indices: Tensor) -> Tensor:
-        """This process's part of (n,): all are nearly of one size, and together they are the whole."""
-        return indices if self.size == 1 else indices.tensor_split(self.size)[self.rank]
+    def shard(self, indices: Tensor) -> Tensor:
+        """Return this rank's part of (n,); the parts differ by one element at most and make up the
+        whole.
+        """
+        return indices if self.world_size == 1 else indices.tensor_split(self.world_size)[self.rank]
 
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Add the tensors of all processes, in place."""
-        if self.size > 1:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over the ranks, in place."""
+        if self.world_size > 1:
             distributed.all_reduce(tensor)
         return tensor
 
-    def largest(self, number: int) -> int:
-        """The largest of the numbers that the processes have."""
-        if self.size == 1:
+    def all_reduce_max(self, number: int) -> int:
+        """Return the largest of the ranks' numbers."""
+        if self.world_size == 1:
             return number
         numbers = torch.tensor(number)
         distributed.all_reduce(numbers, distributed.ReduceOp.MAX)
         return int(numbers)
 
-    def align(self, tensors: Iterable[Tensor]) -> None:
-        """Give all processes the tensors of the first."""
-        for tensor in tensors if self.size > 1 else ():
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Broadcast tensors from rank 0, in place."""
+        for tensor in tensors if self.world_size > 1 else ():
             distributed.broadcast(tensor, src=0)
 
-    def from_first(self, value: Value) -> Value:
-        """What the first process has."""
-        if self.size == 1:
+    def broadcast_object(self, value: Value) -> Value:
+        """Broadcast a Python object from rank 0."""
+        if self.world_size == 1:
             return value
         values = [value]
         distributed.broadcast_object_list(values)
         return values[0]
 
-    def check_same(self, what: dict[str, str]) -> None:
-        """Wait for all processes, and check that they have the same parameters, pictures, code and so on.
+    def check_agreement(self, fingerprint: dict[str, str]) -> None:
+        """Check that all ranks have the same parameters, data and code.
 
         Raises:
-            UserError: one has others than the first.
+            UserError: A rank differs from rank 0.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return
-        everyone: list[dict[str, str]] = [{}] * self.size
-        distributed.all_gather_object(everyone, what)
-        for rank, theirs in enumerate(everyone):
-            if other := ", ".join(name for name in what if theirs[name] != everyone[0][name]):
+        fingerprints: list[dict[str, str]] = [{}] * self.world_size
+        distributed.all_gather_object(fingerprints, fingerprint)
+        for rank, found in enumerate(fingerprints):
+            different = [name for name in fingerprint if found[name] != fingerprints[0][name]]
+            if different:
                 raise UserError(
-                    f"process {rank} has other {other} than process 0; give all machines the same"
+                    f"rank {rank} differs from rank 0 in {', '.join(different)}; "
+                    "give all machines the same files and parameters"
                 )
 
 
-def find_world() -> World | None:
-    """The world that this process was started in; None when it was started alone.
-
-    Raises:
-        UserError: it is not known on which machine the first process is.
-    """
-    environment = os.environ
-    # Set by srun in the processes that it starts, and nowhere else; one of them may be torchrun, which sets its own.
-    if "RANK" not in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        slurm = {
-            "RANK": "SLURM_PROCID",
-            "WORLD_SIZE": "SLURM_STEP_NUM_TASKS",
-            "LOCAL_RANK": "SLURM_LOCALID",
-        }
-        environment |= {name: environment[key] for name, key in slurm.items()}
-        if "MASTER_ADDR" not in environment:
-            environment["MASTER_ADDR"] = first_slurm_host(environment["SLURM_STEP_NODELIST"])
-        step = int(environment["SLURM_JOB_ID"]) + 1000 * int(
-            environment["SLURM_STEP_ID"]
-        )  # another port for each
-        environment.setdefault("MASTER_PORT", str(20_000 + step % 10_000))
-    if "RANK" not in environment or "WORLD_SIZE" not in environment:
-        return None
-    if environment["WORLD_SIZE"] != "1" and "MASTER_ADDR" not in environment:
-        raise UserError(
-            "RANK and WORLD_SIZE are set, but not MASTER_ADDR; set it to the machine of process 0"
-        )
-    return World(
-        rank=int(environment["RANK"]),
-        size=int(environment["WORLD_SIZE"]),
-        local_rank=int(environment.get("LOCAL_RANK", 0)),
-        launched="TORCHELASTIC_RUN_ID" in environment,
-    )
-
-
-def first_slurm_host(hosts: str) -> str:
-    """The first of Slurm's hosts, which are written like node[07-09]."""
-    try:
-        command = ["scontrol", "show", "hostnames", hosts]
-        names = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - Slurm's own value
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise UserError(
-            f"scontrol cannot tell the first of {hosts} ({error}); set MASTER_ADDR to its name"
-        ) from None
-    return names.stdout.split()[0]
-
-
 @contextmanager
-def joined(world: World, device: torch.device) -> Iterator[None]:
-    """Be connected with the other processes.
+def connected(group: ProcessGroup, device: torch.device) -> Iterator[None]:
+    """Initialize torch's process group, and destroy it at the end.
 
     Raises:
-        UserError: the device cannot be shared so, another process does not come within ``PATIENCE``, or one has ended.
+        UserError: The device cannot be used by several ranks, a rank does not arrive within
+            ``TIMEOUT``, or one has died.
     """
-    if world.size == 1:
+    if group.world_size == 1:
         yield
         return
     if device.type == "mps":
         raise UserError(
-            f"there are {world.size} processes, but mps works for one alone; set machine.device to cpu"
+            f"there are {group.world_size} processes, but mps works for one alone; "
+            "set machine.device to cpu"
         )
     try:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        distributed.init_process_group(backend, timeout=TIMEOUT)
         yield
     except RuntimeError as error:
-        # Gloo has no error of its own: its messages name its files.
+        # Gloo has no exception type of its own, but its messages name its source files.
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(
-            f"process {world.rank} of {world.size} has lost another ({reason}); see why that one ended, then run again"
+            f"rank {group.rank} of {group.world_size} lost another rank ({reason}); "
+            "see why that one ended, then run the same command again"
         ) from None
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
-def count_processes(options: Machine) -> int:
-    """How many processes to start on this machine.
+def wrap_ddp(classifier: Classifier, group: ProcessGroup) -> nn.Module:
+    """Wrap the classifier so that gradients are averaged over the ranks."""
+    if group.world_size == 1:
+        return classifier
+    model = DistributedDataParallel(classifier).eval()
+    # DDP rebuilds its buckets after the first backward, which changes the order of summation. A
+    # dummy backward here makes resumed runs bit-identical.
+    size, device = classifier.description.image_size, next(classifier.parameters()).device
+    model(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device)).sum().backward()
+    model.zero_grad()
+    return model
+
+
+def no_sync(model: nn.Module) -> AbstractContextManager[None]:
+    """Return a context in which gradients are accumulated without averaging them over the ranks."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+
+
+def check_shards(group: ProcessGroup, recipe: Recipe, batch: int, validation: int) -> None:
+    """Check that every rank gets images of the smallest batch, and of the validation set if there
+    is one.
 
     Raises:
-        UserError: there are fewer GPUs, or this is Windows.
+        UserError: There are too few images for so many ranks.
     """
-    gpus = torch.cuda.device_count() if options.device in ("auto", "cuda") else 0
-    if options.processes == "auto":
-        return max(1, gpus)
-    if options.processes > 1 and os.name == "nt":
-        raise UserError(
-            f"machine.processes is {options.processes}, which torch cannot start on Windows; choose 1"
-        )
-    if 0 < gpus < options.processes:
-        raise UserError(
-            f"machine.processes is {options.processes}, but this machine has {gpus} GPUs; choose auto"
-        )
-    return options.processes
-
-
-def launch(script: str, processes: int) -> None:
-    """Run a script in so many processes on this machine; when one fails, all are ended. Exits with their status.
-
-    Raises:
-        UserError: a process was killed.
-    """
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
-    logging.disable()  # the launcher's: the processes speak for themselves
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=str(os.getpid()),
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-    )
-    try:
-        elastic_launch(config, sys.executable)(script)
-    except SignalException as error:
-        sys.exit(128 + error.sigval)
-    except ChildFailedError as error:
-        failures = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        for rank, status in failures.items():
-            if status < 0 and -status != signal.SIGTERM:  # with that, the launcher ends the others
-                name = signal.Signals(-status).name
-                raise UserError(
-                    f"process {rank} of {processes} was ended by {name}, so all were; run again, and it carries on"
-                ) from None
-        sys.exit(max(failures.values()))
+    minimum = 1 if recipe.network.name == "lenet" else 2  # batch norm needs two
+    for images, needed, what in [
+        (batch, minimum, "a batch of"),
+        (validation or group.world_size, 1, "a validation set of"),
+    ]:
+        if images < needed * group.world_size:
+            raise UserError(
+                f"{group.world_size} processes for {what} {images} images; "
+                f"each needs {needed} or more: choose fewer processes or a larger batch_size"
+            )

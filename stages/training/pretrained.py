@@ -1,4 +1,6 @@
-"""Weights that torchvision publishes, learnt from ImageNet: from the cache of torch.hub, or fetched into it."""
+"""Weights that torchvision publishes, trained on ImageNet: read from torch.hub's cache, or fetched
+into it.
+"""
 
 import re
 import socket
@@ -12,53 +14,62 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import sha256
+from model.networks import load_weights
 
-SILENCE = 15.0  # seconds without a byte, after which the download has failed; torch.hub itself would wait for ever
+TIMEOUT = 15.0  # seconds without a byte until a download fails; torch.hub itself has no timeout
+# Released under these names before a layer could no longer be called norm.1.
+OLD_DENSENET = re.compile(r"(denselayer\d+\.\w+)\.([12]\.)")
 
 
 def load_pretrained(network: nn.Module, name: str) -> None:
-    """Give one of torchvision's networks its published weights; only the last layer keeps its own, for other classes.
+    """Load the published weights of a torchvision model; only the last layer, for other classes,
+    keeps its own.
 
     Raises:
-        UserError: they cannot be had, are not the published ones, or are for pictures of another size.
+        UserError: The weights cannot be fetched, have another checksum, or are for another image
+            size.
     """
     from torchvision.models import get_model_weights
 
     published = get_model_weights(name)["DEFAULT"].value
-    weights = torch.load(published_weights(published.url), map_location="cpu", weights_only=True)
-    # DenseNet's were published when a layer could still be called norm.1.
-    weights = {
-        re.sub(r"(denselayer\d+\.\w+)\.([12]\.)", r"\1\2", key): tensor
-        for key, tensor in weights.items()
-    }
-    wanted = network.state_dict()
+    path = fetch_weights(published.url)
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    weights = {OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in weights.items()}
+    own = network.state_dict()
     fitting = {
-        key: weights[key]
-        for key in wanted
-        if key in weights and weights[key].shape == wanted[key].shape
+        key: weights[key] for key in own if key in weights and weights[key].shape == own[key].shape
     }
-    for key in wanted.keys() - fitting.keys():
-        counts = key.endswith(
-            "num_batches_tracked"
-        )  # which batch norm did not have when the oldest were published
-        if not counts and not is_last_layer(weights.get(key), len(published.meta["categories"])):
-            found = tuple(weights[key].shape) if key in weights else "missing"
-            raise UserError(
-                f"the pretrained weights of {name} do not fit: tensor {key} is {found}, this network has "
-                f"{tuple(wanted[key].shape)}; choose the download.image_size that they are for, or pretrained: false"
-            )
-    network.load_state_dict(wanted | fitting)
+    for key in own.keys() - fitting.keys():
+        check_replaceable(name, key, own[key], weights.get(key), len(published.meta["categories"]))
+    load_weights(network, {**own, **fitting})
 
 
-def is_last_layer(weight: Tensor | None, classes: int) -> bool:
-    return weight is not None and len(weight) == classes
+def check_replaceable(
+    name: str, key: str, own: Tensor, found: Tensor | None, categories: int
+) -> None:
+    """Check that a tensor without a fitting published one is of the last layer, or a counter of
+    batch norm's.
 
-
-def published_weights(url: str) -> Path:
-    """The file at ``url``, whose name ends in the first digits of its SHA-256.
+    Batch norm did not count its batches yet when the oldest weights were published.
 
     Raises:
-        UserError: it cannot be fetched, or has another SHA-256.
+        UserError: It is of another layer.
+    """
+    of_last_layer = found is not None and len(found) == categories
+    if not of_last_layer and not key.endswith("num_batches_tracked"):
+        shape = "missing" if found is None else tuple(found.shape)
+        raise UserError(
+            f"the pretrained weights of {name} do not fit: tensor {key} is {shape}, this network "
+            f"has {tuple(own.shape)}; choose the download.image_size that they are for, or "
+            "pretrained: false"
+        )
+
+
+def fetch_weights(url: str) -> Path:
+    """Return the path of the file at ``url``, whose name ends in the first digits of its SHA-256.
+
+    Raises:
+        UserError: The file cannot be fetched, or has another SHA-256.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     digits = path.stem.rpartition("-")[2]
@@ -68,15 +79,17 @@ def published_weights(url: str) -> Path:
             download(url, path, digits)
         if not sha256(path).startswith(digits):
             raise UserError(
-                f"{path}: its SHA-256 does not begin with {digits}; remove it, and it is fetched again"
+                f"{path}: its SHA-256 does not begin with {digits}; "
+                "remove it, and it is fetched again"
             )
     return path
 
 
 def download(url: str, path: Path, digits: str) -> None:
+    """Download a file whose SHA-256 begins with ``digits``, whole or not at all."""
     print(f"{path.name}: from {url}", file=sys.stderr)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE)
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
     try:
         torch.hub.download_url_to_file(url, str(path), digits, progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
@@ -86,4 +99,4 @@ def download(url: str, path: Path, digits: str) -> None:
             f"put the file at {path}, or set pretrained to false"
         ) from None
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(previous)

@@ -1,29 +1,55 @@
-"""The table of a network's layers."""
+"""A network run once: its table of layers, and whether it takes the recipe's image sizes."""
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from common.errors import UserError
+from common.recipes import Recipe
+
+
+def check_image_sizes(network: nn.Module, recipe: Recipe, image_size: int) -> None:
+    """Check that a torchvision model takes every image size that the recipe gives it.
+
+    The sizes of the project's own networks are checked with the parameters.
+
+    Raises:
+        UserError: The model fails on a size.
+    """
+    if recipe.network.name != "torchvision":
+        return
+    sizes = sorted({image_size, *recipe.train_sizes})
+    try:
+        for size in sizes:
+            run_once(network, size)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"torchvision's {recipe.network.model} does not take images of "
+            f"{' and '.join(map(str, sizes))} pixels ({reason}); choose another "
+            "download.image_size or progressive_resizing.sizes, or another network"
+        ) from None
+
 
 @torch.inference_mode()
 def run_once(network: nn.Module, image_size: int) -> dict[str, torch.Size]:
-    """The output shape, (1, ...), of each of a network's parts, for a picture of this size."""
+    """Run a network on one black image; return the output shape, (1, ...), of each child module by
+    its name.
+    """
     shapes = {}
 
     def watch(name: str, layer: nn.Module) -> RemovableHandle:
         return layer.register_forward_hook(lambda *call: shapes.update({name: call[-1].shape}))
 
-    watches = [watch(name, layer) for name, layer in network.named_children()]
-    network.eval()(
-        torch.zeros(1, 3, image_size, image_size)
-    )  # batch norm takes no notice of the picture
-    for each in watches:
-        each.remove()
+    hooks = [watch(name, layer) for name, layer in network.named_children()]
+    network.eval()(torch.zeros(1, 3, image_size, image_size))  # eval: batch norm learns nothing
+    for hook in hooks:
+        hook.remove()
     return shapes
 
 
 def layer_table(network: nn.Module, image_size: int) -> str:
-    """A line a layer, or a part that has layers itself: name, kind, output shape without N, number of parameters."""
+    """Return one row per child module: name, type, output shape without N, parameter count."""
     rows = [("input", "", f"3 x {image_size} x {image_size}", "")]
     shapes = run_once(network, image_size)
     for name, layer in network.named_children():

@@ -1,4 +1,4 @@
-"""The filters of a whitening layer, computed from training images."""
+"""The filters of a whitening layer, computed from training images (arXiv:2404.00498)."""
 
 import torch
 from torch import Tensor, nn
@@ -6,15 +6,20 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def set_whitening(network: nn.Module, images: Tensor) -> None:
-    """Give the first layer filters whose outputs over these pictures, (N, 3, H, W), are uncorrelated and of variance 1.
+    """Set the filters of layer ``whiten`` so that their outputs over these images are uncorrelated
+    with variance 1.
 
-    They are the eigenvectors of the patches' covariance over the root of its eigenvalue; then their negatives. Where
-    patches do not vary, as in the colours of grey pictures, the others are repeated.
+    The filters are the eigenvectors of the covariance of the images' patches, each divided by the
+    root of its eigenvalue; then the same filters negated. Directions in which patches do not vary,
+    as in the colours of grey images, are left out, and other filters repeated in their place.
+
+    Args:
+        network: with a convolution named ``whiten``.
+        images: normalised, float32 (N, 3, H, W).
     """
     weight = network.get_parameter("whiten.weight")
-    patches = (
-        nn.functional.unfold(images, weight.shape[2:]).transpose(1, 2).flatten(0, 1)
-    )  # (patches, 3 x 2 x 2)
+    patches = nn.functional.unfold(images, weight.shape[2:])  # (N, 3 * 2 * 2, positions)
+    patches = patches.transpose(1, 2).flatten(0, 1)  # (N * positions, 3 * 2 * 2)
     variances, vectors = torch.linalg.eigh(patches.double().T.cov().cpu())
     filters = (vectors / (variances + 5e-4).sqrt()).T[variances >= 1e-6 * variances.max()]
     filters = filters[torch.arange(len(vectors)) % len(filters)].view(-1, *weight.shape[1:])
