@@ -41,7 +41,7 @@ from common.progress import Progress
 from common.split import split_by_class
 from sources.archives import Tree, open_tree
 from sources.cifar import PUBLISHED, cifar, published_archive
-from sources.decode import decode_picture, to_array
+from sources.decode import decode_image, to_array
 from sources.hidden import report_hidden, visible
 from sources.source import Source
 
@@ -152,7 +152,7 @@ def folder(tree: Tree, path: Path, download: Download) -> Source:
 
     def decode_one(name: str, content: bytes) -> Array:
         try:
-            return decode_picture(content, download.image_size)
+            return decode_image(content, download.image_size, download.fit)
         except UserError as error:
             raise UserError(f"{path}: {name}: {error}") from None
 
