@@ -46,11 +46,12 @@ def main() -> None:
 
 
 def caption(actual: str, predicted: str, file: str) -> Caption:
-    actual, right = shorten(actual, CLASS_LENGTH), actual == predicted
-    predicted = shorten(predicted, CLASS_LENGTH)
-    if right:
-        return Caption(actual, GREEN, file)
-    return Caption(f"({predicted}) is {actual}", RED, file)
+    """Return the verdict on one image, on two lines where the names of the classes are long."""
+    answer, truth = shorten(predicted, CLASS_LENGTH), shorten(actual, CLASS_LENGTH)
+    if predicted == actual:
+        return Caption(truth, GREEN, file)
+    space = " " if len(answer) + len(truth) <= CLASS_LENGTH else "\n"
+    return Caption(f"({answer}){space}is {truth}", RED, file)
 
 
 if __name__ == "__main__":

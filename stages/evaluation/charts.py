@@ -39,7 +39,8 @@ def draw_class_accuracy(per_class: pd.DataFrame, subtitle: str) -> Figure:
         bars: Any = {"xerr": np.clip(errors, 0, None), "ecolor": "black", "capsize": 3}
         axes.barh(positions, rows["percent"], color=BLUE, **bars)
         chance: Any = {"color": ORANGE, "markersize": 15, "markeredgewidth": 2.5}
-        axes.plot(rows["chance"], positions, "|", label="chance", **chance)
+        words = "chance: as many predictions of the class, for random images"
+        axes.plot(rows["chance"], positions, "|", label=words, **chance)
         axes.set_yticks(positions, names, fontsize=12)
         for position, percent, high in zip(
             positions, rows["percent"], rows["percent_high"], strict=True
@@ -76,21 +77,21 @@ def draw_confusion(matrix: Array, classes: list[str], subtitle: str) -> Figure:
         subtitle: stands below the title.
     """
     shown = most_confused(matrix)
-    percents = 100 * matrix / matrix.sum(axis=1, keepdims=True)
     names = [shorten(classes[label], NAME_LENGTH) for label in shown]
-    columns, table = names, percents[np.ix_(shown, shown)]
+    counts, columns = matrix[np.ix_(shown, shown)], names
     if len(shown) < len(classes):
-        columns = [*names, "any other"]
-        table = np.column_stack([table, 100 - table.sum(axis=1)]).clip(0)
+        others = matrix[shown].sum(axis=1) - counts.sum(axis=1)
+        counts, columns = np.column_stack([counts, others]), [*names, "any other"]
         subtitle = f"{subtitle}: the {len(shown)} of {len(classes)} classes confused most"
+    percents = 100 * counts / counts.sum(axis=1, keepdims=True)
     cell = max(18.0, min(65.0, 460 / len(columns)))  # points
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        figure, axes, bar = square_cells(table.shape, cell, columns, axis_font(cell))
-        image = axes.imshow(table, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-        figure.colorbar(image, cax=bar, label="% of the images of the row")
+        figure, axes, bar = square_cells(percents.shape, cell, columns, axis_font(cell))
+        image = axes.imshow(percents, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+        figure.colorbar(image, cax=bar, label="% of the row")
         axes.set_yticks(range(len(names)), names, fontsize=axis_font(cell))
         axes.set(xlabel="predicted", ylabel="actual")
-        write_numbers(axes, table, font=min(12, cell / 2.4))
+        write_numbers(axes, percents, font=min(12, cell / 2.4))
         heading(figure, "Confusion Matrix", subtitle)
     return figure
 
@@ -148,8 +149,8 @@ def draw_reliability(bins: pd.DataFrame, subtitle: str) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 7))
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        upper.bar(middle[filled], accuracy, width, color=BLUE, label="accuracy of the images")
-        confidence: Any = {"color": "black", "markersize": 5, "label": "their mean confidence"}
+        upper.bar(middle[filled], accuracy, width, color=BLUE, label="accuracy")
+        confidence: Any = {"color": "black", "markersize": 5, "label": "at the mean confidence"}
         upper.plot(100 * bins["confidence"][filled], accuracy, "o", **confidence)
         ideal: Any = {"color": ORANGE, "linewidth": 2, "label": "perfectly calibrated"}
         upper.plot([0, 100], [0, 100], "--", **ideal)

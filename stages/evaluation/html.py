@@ -37,7 +37,7 @@ def table(
     rows: Iterable[Mapping[str, Any]],
     url: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> Html:
-    """Return a table; nothing without rows.
+    """Return a table; nothing without rows. Each cell knows its heading, for narrow screens.
 
     Args:
         columns: by heading, the class of the cells (text or number) and a format string for a row.
@@ -49,13 +49,15 @@ def table(
     )
     lines = []
     for row in rows:
-        contents = [text(template.format_map(row)) for _, template in columns.values()]
-        if url:
-            contents[0] = Html(f'<a href="{escape(url(row))}">{contents[0]}</a>')
-        cells = zip(columns.values(), contents, strict=True)
-        line = "".join(f'<td class="{kind}">{content}</td>' for (kind, _), content in cells)
-        lines.append(f"<tr>{line}</tr>\n")
-    return Html(f"<table>\n<tr>{headings}</tr>\n{''.join(lines)}</table>\n" if lines else "")
+        cells: list[str] = []
+        for title, (kind, template) in columns.items():
+            content = text(template.format_map(row))
+            if url and not cells:
+                content = Html(f'<a href="{escape(url(row))}">{content}</a>')
+            cells.append(f'<td class="{kind}" data-title="{text(title)}">{content}</td>')
+        lines.append(f"<tr>{''.join(cells)}</tr>\n")
+    head = f"<table>\n<thead><tr>{headings}</tr></thead>\n"
+    return Html(f"{head}<tbody>\n{''.join(lines)}</tbody></table>\n" if lines else "")
 
 
 def figure(path: Path, caption: str) -> Html:

@@ -52,24 +52,27 @@ MISTAKES = {
     **PREDICTION,
     "confidence": ("number", "{confidence:.1%}"),
 }
-FACTS = {"what": ("text", "{what}"), "value": ("text", "{value}")}
+FACTS = {"fact": ("text", "{fact}"), "": ("text", "{value}")}
 STYLE = """
 body { font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-  max-width: 60rem; margin: 0 auto; padding: 1rem }
-h1 { font-size: 1.5rem; line-height: 1.25; overflow-wrap: anywhere }
-h2 { font-size: 1.2rem; margin-top: 2.5rem }
-p, li, td, th, figcaption { overflow-wrap: anywhere }
+  max-width: 60rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere }
+h1 { font-size: 1.5rem; line-height: 1.25 } h2 { font-size: 1.2rem; margin-top: 2.5rem }
 .accuracy { font-size: 3rem; font-weight: 700; line-height: 1.1; margin: 0 }
 ul { padding-left: 1.2rem }
 figure { margin: 2rem 0; break-inside: avoid } figcaption { color: #555 }
 img { max-width: 100%; height: auto }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums }
-th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top }
-.text { text-align: left } .number { text-align: right }
-td:first-child, th:first-child { padding-left: 0 }
 tr { break-inside: avoid }
-@media (max-width: 40rem) { body { padding: 0.75rem } table { font-size: 0.75rem }
-  th, td { padding: 0.2rem } }
+th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top }
+th:first-child, td:first-child { padding-left: 0 }
+th { overflow-wrap: normal } .text { text-align: left }
+.number { text-align: right; white-space: nowrap }
+@media screen and (max-width: 40rem) { /* a row becomes a paragraph */
+  thead { display: none } table, tbody { display: block }
+  tr { display: block; padding: 0.4rem 0; border-bottom: 1px solid #ddd }
+  td { display: inline; padding: 0 0.6rem 0 0; border: 0 }
+  td:first-child { display: block; font-weight: 600 } td:empty { display: none }
+  td + td::before { content: attr(data-title) " "; color: #666 } }
 @media print { body { padding: 0; font-size: 10pt } table { font-size: 8pt }
   img { max-width: 68%; max-height: 22cm } h2 { break-after: avoid } }
 """
@@ -102,7 +105,7 @@ def report_html(
     pairs = confused_pairs(measured.matrix, per_class["class"].tolist(), MOST_CONFUSED)
     mistakes = records(surest_mistakes(measured.predictions, SUREST))
     url = None if folder is None else lambda row: url_of_image(folder, row["file"])
-    origin = [{"what": what, "value": value} for what, value in facts.items()]
+    origin = [{"fact": fact, "value": value} for fact, value in facts.items()]
     parts = [
         summary(measured, description, dataset),
         section("Data", figures("preview.png", "class_counts.png", "duplicates.png")),
