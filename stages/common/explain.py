@@ -26,8 +26,10 @@ def explain(error: ValidationError, root: type[Section]) -> list[str]:
 
 
 def explain_fault(fault: ErrorDetails, root: type[Section]) -> str:
-    keys, section, options = locate(fault["loc"], root)
-    path, kind, value, message = ".".join(keys), fault["type"], fault["input"], fault["msg"]
+    location, kind, value = fault["loc"], fault["type"], fault["input"]
+    of_key = location[-1:] == ("[key]",) and kind != "extra_forbidden"
+    keys, section, options = locate(location[:-1] if of_key else location, root)
+    path = ".".join(keys)
     if kind == "extra_forbidden":
         return f"{path}: unknown key; {choose(keys[-1], list(section.model_fields))}"
     if kind == "missing":
@@ -41,11 +43,12 @@ def explain_fault(fault: ErrorDetails, root: type[Section]) -> str:
         choices = re.findall("'(.*?)'", fault["ctx"]["expected"])
         return f"{path} is {shown(value)}; {choose(str(value), choices)}"
     if kind in ("model_type", "model_attributes_type"):
-        keys_needed = ", ".join(options[0].model_fields) if len(options) == 1 else "a name"
-        return f"{path} is {shown(value)}; it must be a mapping with {keys_needed}"
-    if kind == "invalid_key" or "[key]" in fault["loc"]:
-        return f"{path}: {re.sub('^Input|^Keys?', 'a key', message)}"
-    rule = message.removeprefix("Value error, ").replace("Input should", "it must")
+        needed = ", ".join(options[0].model_fields) if len(options) == 1 else "a name"
+        return f"{path} is {shown(value)}; it must be a mapping with {needed}"
+    rule = fault["msg"].removeprefix("Value error, ").replace("Input should", "it must")
+    rule = re.sub(r"\d{10,}", lambda number: f"{float(number[0]):g}", rule)
+    if of_key or kind == "invalid_key":
+        return f"{path}: {rule if kind == 'value_error' else 'a key must be text; quote it'}"
     return f"{path} is {shown(value)}; {rule}" if path else rule
 
 
@@ -69,7 +72,7 @@ def locate(
             section = options[0]
             field = section.model_fields.get(str(part))
             annotation = field.annotation if field else None
-        elif part != "[key]":
+        else:
             keys.append(str(part))  # of a dict or a list
             annotation = (get_args(annotation) or [None])[-1]
     return keys, section, sections_of(annotation)

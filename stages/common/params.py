@@ -13,8 +13,6 @@ from common.recipes import Recipe, check_shift
 from common.section import Count, Device, Fit, Fraction, Pixels, Positive, Section, Seed
 from common.yaml12 import read_yaml
 
-# DVC takes a dot, brackets and ${} in a name for its own syntax.
-RecipeName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
 # Section and key of what stood elsewhere in the flat format of earlier versions.
 MOVED = {
     ("download", "mirrors"),
@@ -34,6 +32,12 @@ def number_or(word: str, most: int) -> PlainValidator:
         return value
 
     return PlainValidator(validate)
+
+
+def check_name(name: str) -> str:
+    if not re.fullmatch(r"[\w-]{1,100}", name):  # for DVC, a dot, brackets and ${} are syntax
+        raise ValueError("a name has 1 to 100 letters, digits, _ and - only")
+    return name
 
 
 def check_pattern(pattern: str) -> str:
@@ -112,7 +116,7 @@ class Params(Section):
     test_sample: TestSample
     evaluate: Evaluate
     machine: Machine
-    recipes: dict[RecipeName, Recipe]
+    recipes: dict[Annotated[str, AfterValidator(check_name)], Recipe]
 
     @property
     def recipe(self) -> Recipe:
@@ -149,9 +153,9 @@ def earlier_format(error: ValidationError) -> list[str]:
         flat = kind == "model_attributes_type" and isinstance(fault["input"], str)
         if moved or flat:
             return [
-                f"{key} is {shown(fault['input'])}, as in the flat format of earlier versions; "
-                "recipes are nested now, and machine has what changes no result; set your values "
-                "in this version's params.yaml"
+                f"{key}: this is the flat format of earlier versions; recipes are nested now, such "
+                "as network: {name: lenet}, and what changes no result is under machine; set your "
+                "values in this version's params.yaml"
             ]
     return []
 

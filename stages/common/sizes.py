@@ -25,8 +25,8 @@ def lenet_sizes(image_size: int, channels: list[int], kernel_size: int) -> list[
             raise UserError(
                 f"network: convolution {block} and its pooling leave nothing of {size} pixels: "
                 f"({size} - {kernel_size} + 2*0)/1 + 1 = {convolved}, then "
-                f"({convolved} - 2 + 2*0)/2 + 1 = {pooled}; choose fewer channels ({channels} "
-                f"makes {len(channels)} blocks), a smaller kernel_size ({kernel_size}) or a larger "
+                f"({convolved} - 2 + 2*0)/2 + 1 = {pooled}; choose fewer channels ({channels}, "
+                "one per block), a smaller kernel_size ({kernel_size}) or a larger "
                 f"image_size ({image_size})"
             )
         sizes.append((convolved, pooled))
@@ -54,6 +54,6 @@ def whitened_sizes(image_size: int, channels: list[int], kernel_size: int) -> li
         raise UserError(
             f"network: whitening and {len(channels)} poolings leave "
             f"{', '.join(map(str, sizes))} of {image_size} pixels; "
-            f"choose fewer channels ({channels} makes {len(channels)} groups) or larger images"
+            f"choose fewer channels ({channels}, one per group) or larger images"
         )
     return sizes

@@ -15,13 +15,19 @@ from common.files import check_is_file
 
 MOST_BYTES = 50_000  # of a file, which PyYAML parses within a second
 MOST_NODES = 50_000  # keys and values, with those that aliases repeat
+MOST_LEVELS = 50  # of brackets
 
 
 class Yaml12Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars, an error for a key given twice, and a bound on what aliases repeat."""
+    """YAML 1.2's scalars; errors for a key given twice, deep nesting and aliases that multiply."""
 
     # As PyYAML declares it.
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        if self.flow_level == MOST_LEVELS:  # beyond, PyYAML's time grows with their square
+            raise RecursionError
+        super().fetch_flow_collection_start(token)
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
@@ -113,8 +119,8 @@ def parse_yaml(content: bytes) -> object:
         return yaml.load(content.decode(), Loader=Yaml12Loader)  # noqa: S506 - a SafeLoader
     except RecursionError:
         raise UserError("nested too deeply; remove levels of brackets or indentation") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        # Not UTF-8, or a tag such as !!int or !!timestamp before something else.
-        raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
+        # What PyYAML raises for !!timestamp x and the like.
+        raise UserError(f"not YAML: a tag or a number without sense ({error})") from None
