@@ -1,67 +1,106 @@
-"""Files from a directory or an archive, read by name and never unpacked: nothing can land outside a target."""
+"""Files of a directory or an archive, read by name and never unpacked."""
 
-import bz2
-import errno
-import gzip
 import lzma
-import os
-import shutil
 import sqlite3
-import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Protocol, Self
 
 from common.errors import UserError
+from sources.directory import Directory, File
+from sources.packed import TAR_OPENERS, Tar, Zip
 
-TAR_OPENERS: dict[str, Callable[..., Any]] = {
-    ".tar": open,
-    ".gz": gzip.open,
-    ".tgz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-}
+# What damaged archives make the standard library raise. An OSError of bz2 and gzip has no number,
+# or comes from a seek to nowhere; one with another number is the disk's.
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+)
+DAMAGE_NUMBERS = (None, 22)  # EINVAL
 
 
-File = tuple[str, int, int]  # name, and two numbers that say where an archive has it
-Reader = Callable[[str, int, int], bytes]
+class Files(Protocol):
+    """Regular files, as a directory or an archive has them."""
+
+    path: Path
+
+    def list(self) -> Iterator[File]:
+        """Yield each file in any order; of two with one name, the later one counts."""
+
+    def read(self, file: File) -> bytes:
+        """Return the content of a file."""
+
+    def check_unchanged(self, listed: Mapping[str, File]) -> None:
+        """Check that the files are those that were listed."""
 
 
-class Tree:
-    """Regular files by their names, which have their folders in them, separated by ``/``; iterating sorts them.
+class Tree(Mapping[str, File]):
+    """Files by name, sorted by name; a name contains its folders, separated by ``/``.
 
-    Names and places are in a database on disk that goes with the process: as Python's objects, those of half a million
-    pictures would take several times the memory of all the rest.
+    The names are in a database on disk, which is deleted with the process: as Python objects,
+    those of half a million images would take several times the memory of everything else.
     """
 
-    def __init__(self, database: sqlite3.Connection, files: Iterable[File], read: Reader) -> None:
-        self.database, self.reader = database, read
-        database.execute("CREATE TABLE files (name BLOB PRIMARY KEY, position, size) WITHOUT ROWID")
-        rows = ((as_bytes(name), position, size) for name, position, size in files)
-        database.executemany(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows
-        )  # of two, the later one counts
+    def __init__(self, database: sqlite3.Connection, files: Files) -> None:
+        self.database, self.files = database, files
+
+    def fill(self) -> Self:
+        """List the files in the database."""
+        self.database.execute(
+            "CREATE TABLE files (name BLOB PRIMARY KEY, position, size) WITHOUT ROWID"
+        )
+        rows = ((as_bytes(name), position, size) for name, position, size in self.files.list())
+        self.database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+        return self
 
     def __iter__(self) -> Iterator[str]:
         for (name,) in self.database.execute("SELECT name FROM files ORDER BY name"):
             yield name.decode(errors="surrogatepass")
 
-    def read(self, name: str) -> bytes:
-        place = self.database.execute(
-            "SELECT position, size FROM files WHERE name = ?", [as_bytes(name)]
-        ).fetchone()
-        if place is None:
+    def __len__(self) -> int:
+        return int(self.database.execute("SELECT count(*) FROM files").fetchone()[0])
+
+    def __getitem__(self, name: str) -> File:
+        query = "SELECT position, size FROM files WHERE name = ?"
+        row = self.database.execute(query, [as_bytes(name)]).fetchone()
+        if row is None:
             raise KeyError(name)
-        return self.reader(name, *place)
+        return File(name, *row)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            KeyError: No such file was listed.
+            UnreadableError: The system does not let this file be read.
+            UserError: The archive is damaged, or the file was changed since it was listed.
+        """
+        with damage_reported(self.files.path):
+            return self.files.read(self[name])
+
+    def check_unchanged(self) -> None:
+        """Check that nothing was added, removed or changed since the files were listed.
+
+        Raises:
+            UserError: The text names what was.
+        """
+        self.files.check_unchanged(self)
 
 
 def as_bytes(name: str) -> bytes:
-    """A name as it is sorted, also one that is not Unicode, which no text of a database could hold."""
+    """Return a name as it is sorted; also one that is not Unicode, which no database text holds."""
     return name.encode(errors="surrogatepass")
 
 
@@ -69,118 +108,51 @@ def as_bytes(name: str) -> bytes:
 def open_tree(path: Path) -> Iterator[Tree]:
     """Open a directory, a .zip or a .tar, plain or compressed with gzip, bzip2 or xz.
 
-    A .zip's table of contents stays in memory, some 650 bytes a file; of the others, nothing that grows with the files.
+    The table of contents of a .zip stays in memory, some 650 bytes per file; of the others nothing
+    stays that grows with the number of files.
 
     Raises:
-        UserError: there is no such path, its kind is unknown, it is damaged, or it holds a link, a device or a
-            name that leads outside; or there is no room for the list of its files.
+        UserError: The path does not exist, is of an unknown kind or is a device; the archive is
+            damaged or has a link, a device, a file too large to be an image, or a name that leads
+            outside; or there is no room for the list of files.
     """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or directory")
     with ExitStack() as stack:
-        try:
-            if not path.exists():
-                raise UserError(f"{path}: no such file or directory")
-            if path.is_dir():
-                files, read = open_directory(path)
-            elif path.suffix == ".zip":
-                files, read = open_zip(stack.enter_context(zipfile.ZipFile(path)), path)
-            elif path.suffix in TAR_OPENERS:
-                files, read = open_tar(path, stack)
-            else:
-                raise UserError(
-                    f"{path}: unknown kind; give a directory, .zip, {', '.join(TAR_OPENERS)}"
-                )
-            # Without a name: a temporary file, which SQLite begins when the list outgrows 2 MB.
-            yield Tree(stack.enter_context(closing(sqlite3.connect(""))), files, read)
-        except sqlite3.OperationalError as error:
-            raise UserError(
-                f"{path}: the list of its files: {error}; make room where temporary files go"
-            ) from None
-        except (
-            zipfile.BadZipFile,
-            tarfile.TarError,
-            lzma.LZMAError,
-            zlib.error,
-            EOFError,
-            OSError,
-        ) as error:
-            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-                raise  # the disk's; the archive's own have no number, or come of a seek to nowhere
-            raise UserError(f"{path}: a damaged archive: {error}; fetch or pack it again") from None
+        with damage_reported(path):
+            # Without a name: a temporary file, which SQLite makes when the list outgrows 2 MB.
+            database = stack.enter_context(closing(sqlite3.connect("")))
+            tree = Tree(database, open_files(path, stack)).fill()
+        yield tree
 
 
-def open_directory(path: Path) -> tuple[Iterable[File], Reader]:
-    def files(folder: Path) -> Iterator[File]:
-        with os.scandir(
-            folder
-        ) as entries:  # one at a time, which Path.iterdir and Path.rglob are not
-            for entry in entries:
-                inside = Path(entry.path)
-                name = inside.relative_to(path).as_posix()
-                if entry.is_dir(follow_symlinks=False):
-                    yield from files(inside)
-                elif entry.is_file():
-                    yield name, 0, 0
-                else:
-                    raise UserError(
-                        f"{path}: {name!r} is a device, or a link to a folder or to nowhere; give files and folders"
-                    )
-
-    return files(path), lambda name, *_: (path / name).read_bytes()
+def open_files(path: Path, stack: ExitStack) -> Files:
+    if path.is_dir():
+        return Directory(path)
+    if not path.is_file():  # reading a pipe could wait for ever
+        raise UserError(f"{path}: a pipe or a device; name a directory or an archive")
+    if path.suffix == ".zip":
+        return Zip(path, stack.enter_context(zipfile.ZipFile(path)))
+    if path.suffix not in TAR_OPENERS:
+        raise UserError(f"{path}: unknown kind; name a directory, .zip, {', '.join(TAR_OPENERS)}")
+    packed = stack.enter_context(TAR_OPENERS[path.suffix](path, "rb"))
+    if path.suffix == ".tar":
+        return Tar(path, packed, packed)
+    return Tar(path, packed, stack.enter_context(tempfile.TemporaryFile()))
 
 
-def open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Iterable[File], Reader]:
-    members = archive.infolist()
-
-    def files() -> Iterator[File]:
-        for position, member in enumerate(members):
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            name = check_member(
-                path, member.filename, regular=kind in (0, stat.S_IFREG, stat.S_IFDIR)
-            )
-            if not member.is_dir():
-                yield name, position, 0
-
-    def read(name: str, position: int, _: int) -> bytes:
-        try:
-            return archive.read(members[position])
-        except RuntimeError as error:  # encrypted, or compressed in a way that Python does not know
-            raise UserError(f"{path}: {name!r}: {error}; pack it again") from None
-
-    return files(), read
-
-
-def open_tar(path: Path, stack: ExitStack) -> tuple[Iterable[File], Reader]:
-    # Decompressed once, into a file that goes with the process, so that members can be read in any order.
-    plain = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-    with TAR_OPENERS[path.suffix](path, "rb") as packed:
-        shutil.copyfileobj(packed, plain, 1 << 20)
-    plain.seek(0)
-
-    def files() -> Iterator[File]:
-        with tarfile.open(fileobj=plain, mode="r:") as archive:
-            for member in archive:
-                archive.members.clear()  # type: ignore[attr-defined]  # or it would keep them all
-                name = check_member(path, member.name, regular=member.isreg() or member.isdir())
-                if member.isreg():
-                    yield name, member.offset_data, member.size
-            plain.seek(archive.offset)
-            if plain.read(tarfile.BLOCKSIZE) != bytes(
-                tarfile.BLOCKSIZE
-            ):  # tarfile itself takes a damaged header for the end
-                raise tarfile.ReadError("no end after the last file that can be read")
-
-    def read(_: str, position: int, size: int) -> bytes:
-        plain.seek(position)
-        return plain.read(size)
-
-    return files(), read
-
-
-def check_member(path: Path, name: str, regular: bool) -> str:
-    """Check that a member is a file or a folder inside, and give its plain name: ``./cat/1.png`` is ``cat/1.png``."""
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if not regular:
-        raise UserError(f"{path}: {name!r} is a link or a device; pack only files and folders")
-    if parts.is_absolute() or ".." in parts.parts or any(":" in part for part in parts.parts[:1]):
-        raise UserError(f"{path}: {name!r} leads outside the archive; pack it with relative names")
-    return PurePosixPath(name).as_posix()
+@contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """Turn what damaged archives and a full disk raise into a UserError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise UserError(
+            f"{path}: the list of its files: {error}; make room where temporary files go"
+        ) from None
+    except MemoryError:
+        raise UserError(f"{path}: not enough memory to read a file of it") from None
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in DAMAGE_NUMBERS:
+            raise
+        raise UserError(f"{path}: a damaged archive: {error}; fetch or pack it again") from None

@@ -276,7 +276,7 @@ def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
 def test_13_no_room_for_the_names_of_many_files_is_one_line(tmp_path: Path) -> None:
     lay_out(tmp_path / "many", {f"{number:0200}": b"" for number in range(12_000)})
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom common.archives import open_tree\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom sources.archives import open_tree\n"
         "from common.stage import run\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "def main():\n    with open_tree(Path('many')) as tree: print(sum(1 for name in tree))\nrun(main)"
     )
