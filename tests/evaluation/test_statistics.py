@@ -1,14 +1,12 @@
-"""The arithmetic of evaluate and compare, against published tables, hand-computed cases and scikit-learn."""
+"""The arithmetic of evaluate, against published tables, hand-computed cases and scikit-learn."""
 
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, classification_report, log_loss
 
-import compare
 import evaluate
 from common.arrays import Array
 
@@ -136,52 +134,6 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
     probabilities = np.array([[0.6, 0.4]])
     bins = evaluate.calibrate(probabilities, np.array([0]))
     assert bins["n"].to_numpy().argmax() == 8  # (0.533, 0.600]
-
-
-def table_of(both: int, only_a: int, only_b: int, neither: int) -> pd.DataFrame:
-    a = [True] * (both + only_a) + [False] * (only_b + neither)
-    b = [True] * both + [False] * only_a + [True] * only_b + [False] * neither
-    return pd.DataFrame({"a": a, "b": b})
-
-
-def test_mcnemar_by_hand() -> None:
-    # Of 10 pictures on which they differ, B is right on 9: 2 * (C(10,0) + C(10,1)) / 2**10.
-    comparison = compare.compare(table_of(50, 1, 9, 40))
-    assert comparison.p_value == pytest.approx(22 / 1024)
-    assert (comparison.accuracy_a, comparison.accuracy_b, comparison.difference) == (51, 59, 8)
-
-
-@pytest.mark.parametrize(("only_a", "only_b"), [(0, 1), (3, 3), (20, 41), (150, 86)])
-def test_mcnemar_against_the_binomial_distribution(only_a: int, only_b: int) -> None:
-    n = only_a + only_b
-    tail = sum(math.comb(n, k) for k in range(min(only_a, only_b) + 1)) / 2**n
-    comparison = compare.compare(table_of(100, only_a, only_b, 100))
-    assert comparison.p_value == pytest.approx(min(1.0, 2 * tail))
-
-
-def test_the_same_model_twice_does_not_differ() -> None:
-    comparison = compare.compare(table_of(60, 0, 0, 40))
-    assert comparison.p_value == 1
-    assert comparison.difference_low < 0 == comparison.difference < comparison.difference_high
-
-
-def test_interval_of_the_difference_by_hand() -> None:
-    # Agresti's prime-minister example: 1,600 people, 150 went from approval to not, 86 the other way; 944 against 880.
-    # With a half more in each: (86.5 - 150.5) / 1602 = -0.03995; variance ((237) - 64**2 / 1602) / 1602**2 = 9.1353e-5.
-    low, high = compare.difference_interval(150, 86, 1600)
-    assert (low, high) == pytest.approx(
-        (-3.995 - 1.96 * 0.95579, -3.995 + 1.96 * 0.95579), abs=0.002
-    )
-
-
-def test_interval_covers_the_true_difference_as_often_as_it_says() -> None:
-    random = np.random.default_rng(0)
-    drawn = random.multinomial(300, [0.5, 0.08, 0.12, 0.3], size=2000)
-    intervals = [
-        compare.difference_interval(only_a, only_b, 300) for _, only_a, only_b, _ in drawn.tolist()
-    ]
-    covered = np.mean([low <= 4.0 <= high for low, high in intervals])
-    assert 0.935 < covered < 0.965
 
 
 def test_table_of_metrics_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""What tools/compare.py does: two models on the same test images, or groups of experiments."""
