@@ -65,8 +65,9 @@ def cache(clone: Clone) -> None:
         pytest.param(
             params(recipes={"tutorial": {"label_smoothing": 0.1}}), [], id="recipe not in use"
         ),
-        pytest.param(params(preview={"seed": 5}), ["preview"], id="preview"),
-        pytest.param(params(test_sample={"seed": 5}), ["test-sample"], id="test-sample"),
+        # The report shows what both draw.
+        pytest.param(params(preview={"seed": 5}), ["evaluate", "preview"], id="preview"),
+        pytest.param(params(test_sample={"seed": 5}), EVALUATED, id="test-sample"),
     ],
 )
 def test_an_edit_runs_what_it_can_change(
