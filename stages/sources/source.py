@@ -1,7 +1,7 @@
 """What every source of images provides to the download stage."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.arrays import Array, Split
@@ -18,3 +18,4 @@ class Source:
     decode: Callable[[list[Any]], Array]  # n of these to uint8 (n, 3, image_size, image_size)
     origin: str
     sha256: str | None = None
+    names: dict[Split, Iterable[str]] = field(default_factory=dict)  # of each image, in its source

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from helpers import arrays, lay_out, refused, snapshot, solid, start_stage, wait_until, write_params
 from PIL import Image
-from servers import Server, serving
+from misbehaving_server import Server, serving
 from sklearn.datasets import load_digits
 from test_archives import packed
 
@@ -524,7 +524,15 @@ def test_a_copy_of_ones_own_needs_no_network(
 def test_cifar100_has_its_fine_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hundred(first: int, end: int) -> bytes:
         fine, coarse = [number * 7 % 100 for number in range(first, end)], [0] * (end - first)
-        return pickled({b"data": NOISE[first:end], b"fine_labels": fine, b"coarse_labels": coarse})
+        names = [b"%d.png" % number for number in range(first, end)]
+        return pickled(
+            {
+                b"data": NOISE[first:end],
+                b"fine_labels": fine,
+                b"coarse_labels": coarse,
+                b"filenames": names,
+            }
+        )
 
     names = [b"fine %d" % number for number in range(100)]
     contents = {"train": hundred(0, 20), "test": hundred(20, 26), "file.txt~": b""}

@@ -16,7 +16,7 @@ from helpers import ROOT, encode, lay_out, refused
 from PIL import Image
 from project import Project
 from safetensors import safe_open
-from servers import serving
+from misbehaving_server import serving
 from torch import Tensor, nn
 from torchvision import models
 
