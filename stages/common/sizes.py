@@ -26,7 +26,7 @@ def lenet_sizes(image_size: int, channels: list[int], kernel_size: int) -> list[
                 f"network: convolution {block} and its pooling leave nothing of {size} pixels: "
                 f"({size} - {kernel_size} + 2*0)/1 + 1 = {convolved}, then "
                 f"({convolved} - 2 + 2*0)/2 + 1 = {pooled}; choose fewer channels ({channels}, "
-                "one per block), a smaller kernel_size ({kernel_size}) or a larger "
+                f"one per block), a smaller kernel_size ({kernel_size}) or a larger "
                 f"image_size ({image_size})"
             )
         sizes.append((convolved, pooled))
