@@ -69,11 +69,10 @@ def load_classifier(
     if checksum(text.replace(metadata.sha256, ""), weights) != metadata.sha256:
         raise UserError(f"{path}: damaged, its content does not have its SHA-256; {REMEDY}")
     description = metadata.description
-    check_recipe(path, description)
-    if augmentation == "mirror_shift":
-        check_shift(description.image_size, "test_time_augmentation")
     check_tensors(path, weights, expected_tensors(path, description))
     check_finite(path, weights)
+    if augmentation == "mirror_shift":
+        check_shift(description.image_size, "test_time_augmentation")
     classifier = Classifier(description)
     load_weights(classifier.network, weights)
     if augmentation != "recipe":
@@ -108,29 +107,22 @@ def parse_metadata(path: Path, text: str) -> Metadata:
             raise UserError(
                 f"{path}: trained by an earlier version of this project; run the train stage again"
             ) from None
-        reason = explain(error, Metadata)[0]
+        reason = explain(error, Metadata)[0].strip()
         raise UserError(f"{path}: does not describe a classifier ({reason}); {REMEDY}") from None
 
 
-def check_recipe(path: Path, description: Description) -> None:
-    """Check the recipe as that of params.yaml is checked."""
+def expected_tensors(path: Path, description: Description) -> dict[str, Tensor]:
+    """Return the tensors of the description's network, without memory for their values.
+
+    The recipe is checked first, as that of params.yaml is.
+    """
+    recipe, size = description.recipe, description.image_size
     try:
-        description.recipe.check(description.image_size)
+        recipe.check(size)
+        with torch.device("meta"):
+            return dict(build_network(recipe, size, len(description.classes)).state_dict())
     except UserError as error:
         raise UserError(f"{path}: its recipe is not valid: {error}; {REMEDY}") from None
-
-
-def expected_tensors(path: Path, description: Description) -> dict[str, Tensor]:
-    """Return the tensors of the description's network, without their values or memory for them."""
-    try:
-        with torch.device("meta"):
-            network = build_network(
-                description.recipe, description.image_size, len(description.classes)
-            )
-    except RuntimeError as error:  # a tensor of more elements than a number can count
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: its network cannot be built ({reason}); {REMEDY}") from None
-    return dict(network.state_dict())
 
 
 def check_tensors(path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
