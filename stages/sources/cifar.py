@@ -2,7 +2,7 @@
 
 import io
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from common.files import ARCHIVES, sha256
 from common.params import Download
 from sources.archives import Tree
 from sources.decode import to_array
-from sources.source import Source
+from sources.keys import image_key
+from sources.parallel import Decoded
+from sources.source import Source, SourceImage
 
 
 @dataclass(frozen=True)
@@ -71,37 +73,49 @@ PUBLISHED = {
 # The tutorial's shorter names for two of CIFAR-10's classes.
 SHOWN_AS = {"airplane": "plane", "automobile": "car"}
 
+IMAGES = 60_000  # in each of the two data sets
+
 
 def published_archive(
     published: Published, download: Download, mirrors: Sequence[str] | None
 ) -> Path:
     """Return the path of the genuine archive: the user's copy if there is one, otherwise fetched.
 
+    The user's copy is what download.source names, or lies under its published name in the
+    directory that it names.
+
     Raises:
         UserError: The archive cannot be fetched, or the user's copy is not the published file.
     """
-    if download.source is None:
-        from fetching.fetch import fetch  # 0.1 s and 20 MB that other data sets need not spend
-
-        path = ARCHIVES / published.file
-        otherwise = (
-            f"set download.source to a local copy of it (SHA-256 {published.sha256}), or "
-            "download.dataset to digits, which needs no network"
-        )
-        urls = mirrors or published.urls
-        fetch(urls, path, published.sha256, published.size, otherwise=otherwise)
-        return path
     path = Path(download.source)
+    if path.is_dir():
+        path = path / published.file
+        if not path.exists():
+            return fetched(published, mirrors)
     if not path.is_file():
         raise UserError(
-            f"download.source: {path}: no such file; give {published.file}, or null to fetch it"
+            f"download.source: {path}: no such file; name a copy of {published.file}, or a "
+            "directory such as data/images to fetch it"
         )
     checksum = sha256(path)
     if checksum != published.sha256:
         raise UserError(
             f"download.source: {path}: SHA-256 is {checksum}, {published.file} has "
-            f"{published.sha256}; give the published archive, or null to fetch it"
+            f"{published.sha256}; put the published archive there, or take it away to fetch it"
         )
+    return path
+
+
+def fetched(published: Published, mirrors: Sequence[str] | None) -> Path:
+    from fetching.fetch import fetch  # 0.1 s and 20 MB that other data sets need not spend
+
+    path = ARCHIVES / published.file
+    otherwise = (
+        f"set download.source to a local copy of it (SHA-256 {published.sha256}), or "
+        "download.dataset to digits, which needs no network"
+    )
+    urls = mirrors or published.urls
+    fetch(urls, path, published.sha256, published.size, otherwise=otherwise)
     return path
 
 
@@ -113,29 +127,37 @@ def cifar(tree: Tree, published: Published, download: Download) -> Source:
         content: dict[bytes, Any] = ArrayUnpickler(file).load()
         return content
 
-    images: dict[Split, Iterable[Array]] = {}
-    labels: dict[Split, Array] = {}
-    names: dict[Split, Iterable[str]] = {}
-    for split, members in published.batches.items():
-        batches = [load(member) for member in members]
-        images[split] = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
-        labels[split] = np.concatenate([batch[published.labels_key] for batch in batches]).astype(
-            np.int64
-        )
-        names[split] = [name.decode() for batch in batches for name in batch[b"filenames"]]
-
-    def decode(batch: list[Array]) -> Array:
-        if download.image_size == 32:
-            return np.stack(batch)
-        pixels = [np.ascontiguousarray(image.transpose(1, 2, 0)) for image in batch]  # (32, 32, 3)
-        return np.stack([to_array(Image.fromarray(each), download.image_size) for each in pixels])
+    def images() -> Iterator[SourceImage]:
+        for split, members in published.batches.items():
+            for batch in map(load, members):
+                rows = zip(
+                    batch[b"data"].reshape(-1, 3, 32, 32),
+                    batch[published.labels_key],
+                    batch[b"filenames"],
+                    strict=True,
+                )
+                for pixels, label, name in rows:
+                    key = image_key(name.decode(), pixels.tobytes(), None)
+                    decoded = Decoded(resize(pixels, download.image_size), (32, 32))
+                    yield SourceImage(name.decode(), split, label, key, decoded)
 
     member, key = published.class_names
     classes = [name.decode() for name in load(member)[key]]
-    shown = [SHOWN_AS.get(name, name) for name in classes]
     return Source(
-        download.dataset, shown, labels, images, decode, published.file, published.sha256, names
+        name=download.dataset,
+        classes=[SHOWN_AS.get(name, name) for name in classes],
+        origin=published.file,
+        sha256=published.sha256,
+        count=IMAGES,
+        images=images(),
     )
+
+
+def resize(pixels: Array, size: int) -> Array:
+    """Return an image, uint8 (3, 32, 32), as (3, size, size)."""
+    if size == 32:
+        return pixels
+    return to_array(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))), size)
 
 
 class ArrayUnpickler(pickle.Unpickler):

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -20,6 +21,13 @@ HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"
 
 class UnreadableError(UserError):
     """A file that cannot become an array; the text is the reason and what to do about it."""
+
+
+class Opened(NamedTuple):
+    """An image file whose header has been read."""
+
+    image: Image.Image
+    source_size: tuple[int, int]  # width and height as its header says
 
 
 def decode_image(content: bytes, size: int, fit: Fit) -> Array:
@@ -40,7 +48,7 @@ def decode_image(content: bytes, size: int, fit: Fit) -> Array:
     return decode_opened(open_image(content, size), size, fit)
 
 
-def open_image(content: bytes, size: int) -> Image.Image:
+def open_image(content: bytes, size: int) -> Opened:
     """Read the header of an image file; the pixels are decoded later, by ``decode_opened``.
 
     A large JPEG gets a draft: it is decoded at a fraction of its size, but at least twice ``size``.
@@ -61,19 +69,20 @@ def open_image(content: bytes, size: int) -> Image.Image:
             raise Image.DecompressionBombError
         if image.format in PROGRAMS:
             raise UnreadableError(f"{image.format} is a program to draw by; save it as PNG")
+        source_size = image.size
         image.draft("RGB", (2 * size, 2 * size))
-    return image
+    return Opened(image, source_size)
 
 
-def decode_opened(image: Image.Image, size: int, fit: Fit) -> Array:
+def decode_opened(opened: Opened, size: int, fit: Fit) -> Array:
     """Decode what ``open_image`` returned into uint8, (3, size, size), RGB.
 
     Raises:
         UnreadableError: as for ``decode_image``.
     """
     with damage_reported():
-        ImageOps.exif_transpose(image, in_place=True)
-        return to_array(to_rgb(image), size, fit)
+        ImageOps.exif_transpose(opened.image, in_place=True)
+        return to_array(to_rgb(opened.image), size, fit)
 
 
 @contextmanager
@@ -92,6 +101,8 @@ def damage_reported() -> Iterator[None]:
         raise UnreadableError(f"more than {limit:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
         raise UnreadableError("not an image in a format that Pillow reads") from None
+    except MemoryError:
+        raise UnreadableError("not enough memory to decode it; make it smaller") from None
     except Exception as error:
         text = re.sub(r" ?<[^<>]* at 0x\w+>", "", str(error)) or type(error).__name__
         raise UnreadableError(f"a damaged image ({' '.join(text.split())})") from None

@@ -1,24 +1,37 @@
-"""What file managers hide among images."""
+"""Files that are left out: hidden ones, and those that are evidently no images."""
 
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import filterfalse
 from pathlib import Path
 
+from common.errors import printable
+
+# What file managers and data sets put beside images; a short list, since all else is worth a word.
+NAMES = ("thumbs.db", "desktop.ini", "readme", "license")
+TEXTS = (".csv", ".htm", ".html", ".json", ".jsonl", ".md", ".tsv", ".txt", ".xml", ".yaml", ".yml")
+
 
 def report_hidden(names: Iterable[str], path: Path) -> None:
+    """Say on standard error how many files are left out, if any."""
     count = sum(map(is_hidden, names))
     if count:
-        print(
-            f"{path}: {count} hidden files left out, such as {next(filter(is_hidden, names))}",
-            file=sys.stderr,
-        )
+        example = next(filter(is_hidden, names))
+        line = f"{path}: {count:,} files left out, hidden or no images, such as {example}"
+        print(printable(line), file=sys.stderr)
 
 
 def visible(names: Iterable[str]) -> Iterator[str]:
-    """Leave out what file managers hide among pictures."""
+    """Yield the names that are not hidden and may be images."""
     return filterfalse(is_hidden, names)
 
 
 def is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    """Return whether a file, or a folder that it is in, is hidden or evidently no image."""
+    parts = name.split("/")
+    file = parts[-1].lower()
+    return (
+        file.endswith(TEXTS)
+        or file in NAMES
+        or any(part.startswith((".", "__MACOSX")) for part in parts)
+    )

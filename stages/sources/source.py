@@ -1,21 +1,31 @@
 """What every source of images provides to the download stage."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from common.arrays import Array, Split
+from common.arrays import Split
+from sources.decode import UnreadableError
+from sources.parallel import Decoded
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """An image on its way from a source to the arrays, or the reason why it cannot get there."""
+
+    name: str  # as the source has it
+    split: Split
+    label: int
+    key: int  # 64 bits, see sources.keys
+    decoded: Decoded | UnreadableError
 
 
 @dataclass(frozen=True)
 class Source:
-    """Pictures before they are written: per split labels, int64 (N,), and in the same order what is to be decoded."""
+    """Images, and what dataset.json says of them."""
 
     name: str
     classes: list[str]  # in label order
-    labels: dict[Split, Array]
-    pictures: dict[Split, Iterable[Any]]
-    decode: Callable[[list[Any]], Array]  # n of these to uint8 (n, 3, image_size, image_size)
-    origin: str
-    sha256: str | None = None
-    names: dict[Split, Iterable[str]] = field(default_factory=dict)  # of each image, in its source
+    origin: str  # where the images come from
+    sha256: str | None  # of the source, if that is a file
+    count: int  # of images, readable or not
+    images: Iterator[SourceImage]  # in the order of the arrays, each split's among the other's

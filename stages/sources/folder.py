@@ -1,0 +1,160 @@
+"""Images in class folders, in a directory or an archive, below train/ and test/ or not."""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from common.arrays import Array, Split
+from common.errors import UserError
+from common.files import sha256
+from common.params import Download
+from common.progress import Progress
+from sources.archives import Tree
+from sources.decode import UnreadableError
+from sources.hidden import report_hidden, visible
+from sources.keys import check_groups, check_undivided, held_out, image_key
+from sources.parallel import decode_all
+from sources.source import Source, SourceImage
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the images are, in the order of their names."""
+
+    classes: list[str]  # sorted
+    labels: Array  # int64 (N,)
+    is_test: Array | None  # bool (N,); None if there are no folders train/ and test/
+
+
+Placed = tuple[str, Split, int, int]  # name, split, label and key of an image
+
+
+def folder(tree: Tree, path: Path, download: Download) -> Source:
+    """Return the images of a directory or an archive.
+
+    Names are gone through and never collected, so that memory does not grow with them.
+
+    Raises:
+        UserError: The images are not laid out as they must be, or cannot be split.
+    """
+    report_hidden(tree, path)
+    layout = read_layout(tree, path)
+    is_test = layout.is_test
+    if download.group is not None:
+        check_groups(visible(tree), download.group)
+    if is_test is None:
+        keys = image_keys(tree, len(layout.labels), download.group)
+        is_test = held_out(keys, layout.labels, layout.classes, download)
+    elif download.group is not None:
+        keys = image_keys(tree, len(layout.labels), download.group)
+        check_undivided(visible(tree), keys, is_test, download.group)
+    return Source(
+        name=path.name.split(".")[0] or path.name,
+        classes=layout.classes,
+        origin=path.name,
+        sha256=None if path.is_dir() else sha256(path),
+        count=len(layout.labels),
+        images=read_images(tree, layout.labels, is_test, download),
+    )
+
+
+def read_layout(names: Iterable[str], path: Path) -> Layout:
+    """Return classes, labels and splits from the folders that the images are in.
+
+    Raises:
+        UserError: There are no images or fewer than two classes, an image is not in a class
+            folder, or a class is in one split only.
+    """
+    counts = Counter(name.rpartition("/")[0] for name in visible(names))
+    if not counts:
+        raise UserError(
+            f"{path}: has no images; put a folder of images per class there, or name another place "
+            "in download.source (a queued experiment needs an absolute path, or images that "
+            "`dvc add` tracks)"
+        )
+    parts = [PurePosixPath(folder).parts for folder in counts]
+    while len({part[:1] for part in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [part[1:] for part in parts]  # a folder around all, which many archives have
+    has_splits = {part[:1] for part in parts} == {("train",), ("test",)}
+    for folder, part in zip(counts, parts, strict=True):
+        if len(part) != (2 if has_splits else 1):
+            name = next(name for name in visible(names) if name.rpartition("/")[0] == folder)
+            raise UserError(
+                f"{path}: {name!r} is not in a class folder; lay the images out as CLASS/IMAGE, or "
+                "as train/CLASS/IMAGE and test/CLASS/IMAGE"
+            )
+    classes = sorted({part[-1] for part in parts})
+    check_classes(classes, path)
+    # All are at the same depth, so that the sorted names go through one folder after another.
+    in_folder = list(counts.values())
+    labels = np.repeat(np.array([classes.index(part[-1]) for part in parts], np.int64), in_folder)
+    if not has_splits:
+        return Layout(classes, labels, None)
+    for split in ("train", "test"):
+        absent = set(classes) - {part[1] for part in parts if part[0] == split}
+        if absent:
+            raise UserError(
+                f"{path}: {split}/ has no images of {', '.join(sorted(absent))}; put images of "
+                "every class into train/ and into test/"
+            )
+    return Layout(classes, labels, np.repeat([part[0] == "test" for part in parts], in_folder))
+
+
+def check_classes(classes: list[str], path: Path) -> None:
+    """Check that there are two classes, and that their names can be written to any file.
+
+    Raises:
+        UserError: They are not.
+    """
+    for name in classes:
+        if name.encode(errors="replace").decode() != name:
+            raise UserError(
+                f"{path}: the folder {name!r} has a name that is not Unicode; rename it"
+            )
+    if len(classes) < 2:
+        raise UserError(
+            f"{path}: has one class, {classes[0]!r}; it needs a folder of images for each of two "
+            "or more"
+        )
+
+
+def image_keys(tree: Tree, count: int, group: str | None) -> Array:
+    """Return the key of each image, uint64 (N,); of one that cannot be read, of nothing."""
+    keys = array("Q")
+    with Progress(total=count, desc="Split", unit="image") as progress:
+        for name in visible(tree):
+            try:
+                content = tree.read(name) if group is None else b""
+            except UnreadableError:  # is reported with all others when it is decoded
+                content = b""
+            keys.append(image_key(name, content, group))
+            progress.update()
+    return np.frombuffer(keys, np.uint64)
+
+
+def read_images(
+    tree: Tree, labels: Array, is_test: Array, download: Download
+) -> Iterator[SourceImage]:
+    """Yield each image, decoded.
+
+    Raises:
+        UserError: A file was added, removed or changed meanwhile.
+    """
+
+    def read() -> Iterator[tuple[Placed, bytes | UnreadableError]]:
+        for name, label, test in zip(visible(tree), labels.tolist(), is_test.tolist(), strict=True):
+            content: bytes | UnreadableError
+            try:
+                content = tree.read(name)
+                key = image_key(name, content, download.group)
+            except UnreadableError as error:
+                content, key = error, 0
+            yield (name, "test" if test else "train", label, key), content
+
+    for tag, decoded in decode_all(read(), download.image_size, download.fit):
+        yield SourceImage(*tag, decoded)
+    tree.check_unchanged()

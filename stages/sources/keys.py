@@ -1,0 +1,82 @@
+"""The key of an image, which decides whether it is for training, validation or testing."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from common.arrays import Array
+from common.errors import UserError
+from common.params import Download
+from common.split import hold_out
+
+
+def image_key(name: str, content: bytes, group: str | None) -> int:
+    """Return 64 bits of BLAKE2b of an image's content, or of its group if there is a pattern."""
+    hashed = content if group is None else group_of(name, group).encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(hashed, digest_size=8).digest(), "little")
+
+
+def group_of(name: str, pattern: str) -> str:
+    """Return what a pattern's first group finds in a name; without groups, what the pattern finds.
+
+    Of several groups that are alternatives, the first that takes part in the match counts.
+
+    Raises:
+        UserError: The pattern finds nothing.
+    """
+    found = re.search(pattern, name)
+    if found is None:
+        raise UserError(f"download.group: {pattern!r} finds nothing in {name!r}")
+    return next((text for text in found.groups() if text is not None), found[0])
+
+
+def check_groups(names: Iterable[str], pattern: str) -> None:
+    """Check that each image has a group.
+
+    Raises:
+        UserError: The pattern finds nothing in some names.
+    """
+    total = missing = 0
+    example = ""
+    for name in names:
+        total += 1
+        if not re.search(pattern, name):
+            missing += 1
+            example = example or name
+    if missing:
+        raise UserError(
+            f"download.group: {pattern!r} finds nothing in {missing:,} of {total:,} names, such as "
+            f"{example!r}; change it, or add |.+ so that each of these is a group of its own"
+        )
+
+
+def check_undivided(names: Iterable[str], keys: Array, is_test: Array, pattern: str) -> None:
+    """Check that no group is both in train/ and in test/.
+
+    Args:
+        names: of the N images.
+        keys: uint64 (N,), of their groups.
+        is_test: bool (N,), whether each is in test/.
+        pattern: what the groups were found with.
+
+    Raises:
+        UserError: A group is.
+    """
+    divided = np.intersect1d(keys[is_test], keys[~is_test])
+    if len(divided):
+        found = zip(names, keys == divided[0], is_test, strict=True)
+        examples = {bool(test): name for name, same, test in found if same}
+        raise UserError(
+            f"download.group: {pattern!r} puts {examples[False]!r} and {examples[True]!r} into one "
+            f"group, as it does with {len(divided):,} groups in all; a group must not be divided "
+            "between train/ and test/: move the images, or change the pattern"
+        )
+
+
+def held_out(keys: Array, labels: Array, classes: list[str], download: Download) -> Array:
+    """Return which images are for testing, bool (N,); see ``common.split.hold_out``."""
+    is_test = np.zeros(len(keys), bool)
+    is_test[hold_out(keys, labels, classes, download.test_fraction, download.seed)[1]] = True
+    return is_test
