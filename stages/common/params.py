@@ -49,8 +49,8 @@ def check_pattern(pattern: str) -> str:
 
 
 def check_path(path: str) -> str:
-    if "\0" in path:
-        raise ValueError("no path has a NUL in it")
+    if not path or "\0" in path:
+        raise ValueError("it must be a path, such as data/images")
     return path
 
 
@@ -58,7 +58,7 @@ class Download(Section):
     """What the download stage obeys."""
 
     dataset: Literal["CIFAR10", "CIFAR100", "digits", "folder"]
-    source: Annotated[str, AfterValidator(check_path)] | None
+    source: Annotated[str, AfterValidator(check_path)]
     image_size: Pixels
     fit: Fit
     unreadable: Literal["stop", "skip"]
@@ -165,7 +165,7 @@ def check_together(params: Params) -> None:
 
     Raises:
         UserError: The recipe is unknown or does not fit the images; early stopping has no
-            validation images; a folder has no source.
+            validation images.
     """
     name, train, download = params.train.recipe, params.train, params.download
     if name not in params.recipes:
@@ -178,10 +178,6 @@ def check_together(params: Params) -> None:
         raise UserError(
             f"train.early_stopping is {train.early_stopping} with validation_fraction 0; hold out "
             "images to stop by, or set it to never"
-        )
-    if download.dataset == "folder" and not download.source:
-        raise UserError(
-            "download.source is missing; for dataset folder name a directory or an archive"
         )
     if params.evaluate.test_time_augmentation == "mirror_shift":
         check_shift(download.image_size, "evaluate.test_time_augmentation")

@@ -398,9 +398,9 @@ def test_a_key_with_terminal_escapes_is_printed_harmlessly(project: Project) -> 
 
 
 @pytest.mark.parametrize("source", [None, ""])
-def test_a_folder_without_its_source_is_named(source: str | None, project: Project) -> None:
-    project.change(download__dataset="folder", download__source=source)
-    assert "download.source is missing" in error_of(project)
+def test_a_source_that_is_no_path_is_named(source: str | None, project: Project) -> None:
+    project.change(download__source=source)
+    assert f"download.source is {source!r}; it must be a" in error_of(project)
 
 
 def test_early_stopping_without_images_to_stop_by_is_named(project: Project) -> None:

@@ -24,7 +24,7 @@ STAGES = ROOT / "stages"
 START: dict[str, dict[str, Any]] = {
     "download": {
         "dataset": "CIFAR10",
-        "source": None,
+        "source": "data/images",
         "image_size": 32,
         "test_fraction": 0.2,
         "seed": 0,
