@@ -1,10 +1,10 @@
 """A published file, from whichever of its mirrors is fast, proven by its SHA-256.
 
 All mirrors hold the same bytes, so bytes already fetched are kept, whoever sent them. The file
-grows in ``<path>.part``; an interrupted run is resumed from there, by a Range request to any
-mirror. Only a file with the right SHA-256 gets its final name. After wrong bytes, those of one
-sender at a time are fetched again from the others. If one sender is wrong, at most twice the file
-is fetched.
+grows in ``<path>.part``, and an interrupted run is resumed from there, by a Range request to any
+mirror. Only a file with the right SHA-256 gets its final name. If the SHA-256 is wrong, the bytes
+of one sender at a time are fetched again from the others: as long as a single sender is wrong, at
+most twice the size of the file is fetched.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,15 +24,15 @@ BLOCK = 1024 * 1024  # bytes copied at once
 def fetch(
     urls: Sequence[str], path: Path, sha256: str, size: int | None = None, *, otherwise: str
 ) -> None:
-    """Bring a published file to ``path``, from whichever of ``urls`` is fast.
+    """Fetch a published file to ``path``, from whichever of ``urls`` is fast.
 
     Args:
         urls: where copies of it are; the order does not matter.
         path: where it goes once it is whole. Beside it are ``<path>.part`` until then, and
             ``<path>.lock``.
         sha256: its digest in hexadecimal, or as many first digits of it as are known.
-        size: its length in bytes; None if the first mirror that answers decides it.
-        otherwise: what the user can do without a mirror, for the error.
+        size: its length in bytes; None to ask the first mirror that answers.
+        otherwise: what the user can do if no mirror delivers it, for the error.
 
     Raises:
         UserError: No mirror delivers it, or it cannot be written. What was fetched is kept for the
@@ -61,16 +61,17 @@ def fetch(
 
 
 def refuse_special(*paths: Path) -> None:
+    """Refuse what exists but is no file: opening a pipe would wait forever."""
     for path in paths:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        if path.exists() and not path.is_file():
             raise UserError(f"{path}: is a folder, a pipe or a device; remove it, then run again")
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold ``<path>.lock``, after waiting for another process that holds it.
+    """Hold ``<path>.lock``, which the system releases even after SIGKILL.
 
-    The system releases it even after SIGKILL.
+    If another process holds it, wait for that process.
     """
     lock = FileLock(path.with_name(path.name + ".lock"))
     try:
@@ -119,7 +120,7 @@ def complete(part: Part, mirrors: list[Mirror], sha256: str) -> bool:
             if any(replace(part, sender, mirrors, sha256) for sender in senders):
                 return True
             part.drop()
-            # More than one sender is wrong, so each mirror must deliver the whole file alone.
+            # More than one sender is wrong: each mirror must deliver the whole file alone.
             return any(complete(part, [mirror], sha256) for mirror in mirrors if not mirror.out)
         part.drop()
     return False

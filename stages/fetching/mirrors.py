@@ -38,7 +38,7 @@ MUCH_FASTER = 2.0  # times; below that, changing costs more than it gains
 class Mirror:
     """A URL and what is known of it.
 
-    The thread that takes its sample hands it over by setting ``delay`` or ``out``.
+    Until ``delay`` or ``out`` is set, it belongs to the thread that takes its sample.
     """
 
     url: str
@@ -84,7 +84,7 @@ class Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def senders(self) -> list[Mirror | None]:
-        """Return who sent the bytes, the least bytes first."""
+        """Return the senders, ordered by how many bytes each sent, fewest first."""
         sent: dict[Mirror | None, int] = {}
         for piece in self.pieces:
             sent[piece.sender] = sent.get(piece.sender, 0) + piece.end - piece.start
@@ -138,8 +138,8 @@ def next_mirror(mirrors: list[Mirror], offset: int, size: int) -> Mirror | None:
 def ready(mirrors: list[Mirror], offset: int) -> list[Mirror]:
     """Return the mirrors that have answered.
 
-    A mirror that ignores Range sends everything from the start. It is among them only where that
-    sends nothing twice, or where no other mirror is left.
+    A mirror that ignores Range sends everything from the start. It is left out where that would
+    send bytes twice, unless no other mirror is left.
     """
     alive = [mirror for mirror in mirrors if not mirror.out]
     whole = offset == 0 or not any(mirror.ranges for mirror in alive)
@@ -169,7 +169,7 @@ def take_sample(mirror: Mirror, offset: int, size: int) -> None:
 def stream(part: Part, mirror: Mirror, mirrors: list[Mirror], end: int) -> None:
     """Append what a mirror sends, up to ``end`` or until another mirror promises to be much faster.
 
-    What the mirror sends beyond ``end`` is not waited for.
+    Bytes beyond ``end`` are neither stored nor waited for.
 
     Raises:
         MirrorError: The mirror failed before that.

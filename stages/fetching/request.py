@@ -134,19 +134,19 @@ def check(response: httpx.Response, first: int, size: int | None) -> tuple[bool,
 
 
 def chunks(response: httpx.Response, watchdog: "Watchdog") -> Iterator[bytes]:
-    """Yield the body as it arrives; the time that the caller takes does not count as silence."""
+    """Yield the body as it arrives; the time between two chunks is limited."""
     watchdog.allow(SILENCE)
     for chunk in response.iter_raw():
-        watchdog.allow(math.inf)
+        watchdog.allow(math.inf)  # the caller may take any time, such as to write to a slow disk
         yield chunk
         watchdog.allow(SILENCE)
 
 
 class Watchdog:
-    """A context in which connections are shut down when nothing useful arrives in time.
+    """A context that shuts down the connections of a request if nothing useful arrives in time.
 
-    The timeouts of httpx are for one read each. Headers at two bytes per second, "100 Continue"
-    without end and a TLS handshake byte by byte never reach them.
+    A timeout of httpx limits one read from a socket. Headers at two bytes per second, "100
+    Continue" without end, or a TLS handshake byte by byte never exceed it.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -161,9 +161,9 @@ class Watchdog:
         self.seconds, self.deadline = seconds, time.monotonic() + seconds
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Take note of a connection: httpcore calls this at each step of a request."""
+        """Remember a new connection; httpcore calls this at each step of a request."""
         if event.endswith(".connect_tcp.complete"):
-            # A duplicate, since TLS takes the descriptor of the original over.
+            # A duplicate, since TLS detaches the original from its descriptor.
             self.sockets.append(info["return_value"].get_extra_info("socket").dup())
 
     def watch(self) -> None:

@@ -47,7 +47,7 @@ BEHAVIOURS: dict[str, tuple[dict[str, Any], str | None]] = {
     "a body cut short twice": ({"cut": 500_000, "times": 2}, None),
     "a body that falls silent": ({"stall": 600_000}, "silent for 0.6 s"),
     "a body to the end of the file": ({"to_end": True}, None),
-    "a body and 10,000 bytes": ({"extra": 10_000}, None),
+    "a body and a million bytes": ({"extra": 1_000_000}, None),
     "a body without end": ({"extra": math.inf}, None),
     "a body whose end is not told": ({"open_end": True}, None),
     "a chunk announced without end": ({"well": 1, "chunk_header_rate": 20}, "no answer within 0.6"),
