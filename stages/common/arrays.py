@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +35,19 @@ class Dataset(Section):
     sha256: str | None  # of the source, if that is a file
 
 
+def open_array(path: Path) -> np.memmap[Any, Any]:
+    """Map a .npy file into memory.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is damaged.
+    """
+    try:
+        return np.lib.format.open_memmap(path, "r")
+    except (TokenError, SyntaxError, OverflowError, TypeError) as error:  # of a damaged header
+        raise ValueError(f"{path.name}: {error}") from None
+
+
 class ImageFile:
     """Images in a .npy file, uint8 (N, 3, H, W), read by index.
 
@@ -46,7 +60,7 @@ class ImageFile:
     """
 
     def __init__(self, path: Path) -> None:
-        mapped = np.lib.format.open_memmap(path, "r")  # checks the header
+        mapped = open_array(path)
         if not mapped.flags.c_contiguous:
             raise ValueError(f"{path.name} is in Fortran order")
         self.path, self.shape, self.dtype = path, mapped.shape, mapped.dtype
@@ -127,7 +141,7 @@ def load_images(split: Split, download: Download | None = None) -> LabelledImage
     with damage_reported():
         dataset = Dataset.model_validate_json(dataset_path().read_bytes())
         images = ImageFile(images_path(split))
-        labels = np.array(np.lib.format.open_memmap(labels_path(split), "r"))
+        labels = np.array(open_array(labels_path(split)))
         check_shapes(split, dataset, images, labels)
     if download:
         check_agreement(dataset, download)
@@ -175,7 +189,7 @@ def read_keys(split: Split) -> Array:
     """
     check_is_file(keys_path(split))
     with damage_reported():
-        keys = np.array(np.lib.format.open_memmap(keys_path(split), "r"))
+        keys = np.array(open_array(keys_path(split)))
         if keys.dtype != np.uint64 or keys.ndim != 1:
             raise ValueError(f"{keys_path(split).name} holds {keys.dtype} {keys.shape}")
     return keys
@@ -190,18 +204,17 @@ def read_file_names(split: Split, indices: Sequence[int] | Array | None = None) 
         UserError: The file is missing or damaged, or has no such line.
     """
     check_is_file(files_path(split))
-    wanted = None if indices is None else set(map(int, indices))
-    with damage_reported(), files_path(split).open("rb") as file:
-        names = {
-            number: str(json.loads(line))
-            for number, line in enumerate(file)
-            if wanted is None or number in wanted
-        }
-        if wanted and not wanted <= names.keys():
-            raise ValueError(
-                f"{files_path(split).name} has no line {max(wanted - names.keys()) + 1}"
-            )
-    return list(names.values()) if indices is None else [names[int(index)] for index in indices]
+    path, wanted = files_path(split), None if indices is None else set(map(int, indices))
+    names = {}
+    with damage_reported(), path.open("rb") as file:
+        for number, line in enumerate(file):
+            if wanted is None or number in wanted:
+                names[number] = json.loads(line)
+        if absent := (wanted or set()) - names.keys():
+            raise ValueError(f"{path.name} has no line for image {max(absent)}")
+        if not all(isinstance(name, str) for name in names.values()):
+            raise ValueError(f"{path.name} holds something else than strings")
+    return [names[int(index)] for index in (names if indices is None else indices)]
 
 
 @contextmanager
@@ -211,6 +224,6 @@ def damage_reported() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: no such file; run the download stage first") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = explain(error, Dataset)[0] if isinstance(error, ValidationError) else str(error)
         raise UserError(f"{ARRAYS}: damaged ({reason}); run the download stage again") from None
