@@ -96,7 +96,7 @@ class TrainingState:
         """
         check_form(state, self.state_dict())
         if weights := state["early_stopping"]["best_weights"]:
-            check_form(weights, self.network.state_dict(), "early_stopping.best_weights")
+            check_form(weights, dict(self.network.state_dict()), "early_stopping.best_weights")
         check_buffers(state["optimizer"]["state"], self.optimizer)
         history = History()
         history.load_state_dict(state["history"])

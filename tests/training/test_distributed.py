@@ -1,12 +1,10 @@
-"""Several processes train as one does, whoever started them; when one ends, all end, and the next run carries on."""
+"""Several processes train as one does, whoever started them; when one dies, all end."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,15 @@ import pandas as pd
 import psutil  # DVC needs it
 import pytest
 import torch
-from helpers import ROOT, refused, wait_until
-from project import Project
 
 from common.params import load_params
-from train import check_shares
-from training.distributed import World, count_processes, find_world
+from helpers import ROOT, refused, wait_until
+from models import WHITENED, make_recipe
+from project import Project
+from training.distributed import ProcessGroup, check_shards
+from training.launch import count_processes, find_process_group
+from trainings import CHECKPOINT, Trainings, posix
 
-STATE = "models/resume.state"
-OUTPUTS = ("models/classifier.safetensors", "reports/history.csv", "reports/history.png")
 TRAIN = [sys.executable, str(ROOT / "stages" / "train.py")]
 TORCHRUN = [
     sys.executable,
@@ -34,81 +32,17 @@ TORCHRUN = [
     TRAIN[1],
 ]
 
-posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX's signals and fork")
 
-# Imports once and then, for each line of standard input, trains in a process for each environment of the list in it.
-# A line comes back with their process ids, and one with their exit statuses.
-FORKS = """
-import json, os, sys
-import torch._dynamo, torch.nn.parallel, train
-from common.stage import run
-
-def child(environment):
-    os.environ.update(environment)
-    rank = environment.get("SLURM_PROCID", environment.get("RANK"))
-    for number in (1, 2):
-        os.dup2(os.open(f"printed{number}.{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    try:
-        run(train.main)
-        os._exit(0)
-    except SystemExit as error:
-        print(error.code, file=sys.stderr, flush=True)
-        os._exit(error.code if isinstance(error.code, int) else 1)
-
-for line in sys.stdin:
-    children = []
-    for environment in json.loads(line):
-        if (pid := os.fork()) == 0:
-            child(environment)
-        children.append(pid)
-    print(json.dumps(children), flush=True)
-    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]), flush=True)
-"""
-
-
-class Forks:
-    """Trainings by several processes, without a launcher above them."""
-
-    def __init__(self, project: Project) -> None:
-        self.path = project.path
-        self.process = start(
-            [sys.executable, "-c", FORKS], project, PYTHONPATH=str(ROOT / "stages")
-        )
-
-    def train(
-        self, environments: list[dict[str, str]], rank: int = 0, number: int = 0
-    ) -> list[int]:
-        """Train, and send one of them a signal after some steps; their exit statuses."""
-        assert self.process.stdin and self.process.stdout
-        before = saved(self.path)
-        print(json.dumps(environments), file=self.process.stdin, flush=True)
-        children = json.loads(self.process.stdout.readline())
-        if number:
-            wait_until(lambda: saved(self.path) > before)
-            os.kill(children[rank], number)
-        statuses: list[int] = json.loads(self.process.stdout.readline())
-        return statuses
-
-    def errors(self, rank: int) -> str:
-        return (self.path / f"printed2.{rank}").read_text()
-
-
-def start(command: list[str], project: Project, **environment: str) -> "subprocess.Popen[str]":
+def start_command(command: list[str], folder: Path, **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         command,
-        cwd=project.path,
+        cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-
-
-def saved(path: Path) -> int:
-    """When the state was saved last."""
-    return (path / STATE).stat().st_mtime_ns if (path / STATE).exists() else 0
 
 
 def alive(process: psutil.Process) -> bool:
@@ -119,83 +53,68 @@ def alive(process: psutil.Process) -> bool:
 
 
 @pytest.fixture
-def side_by_side(prepared: Project) -> Project:
-    """The tutorial's recipe, by two processes that save the state after every step."""
-    prepared.change(train__recipe="tutorial", train__processes=2, train__checkpoint_minutes=1e-6)
-    return prepared
+def tutorial(trainings: Trainings) -> Trainings:
+    """The tutorial's recipe, by two processes unless the environment says otherwise."""
+    Project(trainings.path).change(train__recipe="tutorial", machine__processes=2)
+    return trainings
 
 
-@pytest.fixture
-def forks(side_by_side: Project) -> Iterator[Forks]:
-    forks = Forks(side_by_side)
-    yield forks
-    forks.process.kill()
-    forks.process.communicate()
-
-
-def free_port() -> str:
+def ranks(world_size: int) -> list[dict[str, str]]:
+    """Return the environment of each rank, as torchrun sets it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
+        port = str(server.getsockname()[1])  # free, once the server is closed
+    shared = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world_size)]
 
 
 @posix
 def test_three_processes_train_as_one_and_end_in_the_same_bytes_however_disturbed(
-    forks: Forks,
+    tutorial: Trainings,
 ) -> None:
-    project = Project(forks.path)
-    project.change(train__processes=1, recipes__tutorial__epochs=1)
-    project.call("train")
+    project = Project(tutorial.path)
+    project.change(machine__processes=1, recipes__tutorial__epochs=1)
+    assert tutorial.run() == [0]
     alone = pd.read_csv(project.reports / "history.csv")
 
-    def world() -> list[dict[str, str]]:
-        ranks = [
-            {"RANK": str(rank), "WORLD_SIZE": "3", "LOCAL_RANK": str(rank)} for rank in range(3)
-        ]
-        return [rank | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} for rank in ranks]
+    assert tutorial.run(ranks(3)) == [0, 0, 0]
+    history = pd.read_csv(project.reports / "history.csv")
+    np.testing.assert_allclose(history, alone, rtol=0, atol=1e-4)
+    assert "epoch 1:" in tutorial.stdout(0)
+    assert [tutorial.stdout(1), tutorial.stderr(1)] == ["", ""]  # rank 0 alone prints
+    undisturbed = tutorial.outputs()
+    tutorial.remove_outputs()
 
-    port = free_port()
-    assert forks.train(world()) == [0, 0, 0]
-    np.testing.assert_allclose(
-        pd.read_csv(project.reports / "history.csv"), alone, rtol=0, atol=1e-4
-    )
-    assert "epoch 1:" in (forks.path / "printed1.0").read_text()
-    assert [(forks.path / f"printed{number}.1").read_text() for number in (1, 2)] == [
-        "",
-        "",
-    ]  # one process speaks
-    undisturbed = {name: (forks.path / name).read_bytes() for name in OUTPUTS}
-    for name in OUTPUTS:
-        (forks.path / name).unlink()
-
-    assert forks.train(world(), 1, signal.SIGTERM) == [143, 143, 143]
-    assert forks.train(world(), 2, signal.SIGKILL) == [1, 1, -signal.SIGKILL]
-    assert "carrying on after epoch 0" in forks.errors(0)
-    assert "error: process 0 of 3 has lost another (" in forks.errors(0)
-    assert "Traceback" not in forks.errors(0) + forks.errors(1)
-    assert not (forks.path / OUTPUTS[0]).exists()
-    assert forks.train(world()) == [0, 0, 0]
-    assert "carrying on after epoch 0" in forks.errors(0)
-    assert {name: (forks.path / name).read_bytes() for name in OUTPUTS} == undisturbed
-    assert not (forks.path / STATE).exists()
+    assert tutorial.run_until_saved(ranks(3), 1, signal.SIGTERM) == [143, 143, 143]
+    assert "run the same command again to resume" in tutorial.stderr(0)
+    assert tutorial.stderr(1) == ""
+    assert tutorial.run_until_saved(ranks(3), 2, signal.SIGKILL) == [1, 1, -signal.SIGKILL]
+    assert "resuming after epoch 0" in tutorial.stderr(0)
+    assert "error: rank 0 of 3 lost another rank (" in tutorial.stderr(0)
+    assert "Traceback" not in tutorial.stderr(0) + tutorial.stderr(1)
+    assert not project.model.exists()
+    assert tutorial.run(ranks(3)) == [0, 0, 0]
+    assert "resuming after epoch 0" in tutorial.stderr(0)
+    assert tutorial.outputs() == undisturbed
+    assert not (tutorial.path / CHECKPOINT).exists()
 
 
 @posix
 def test_slurm_s_processes_find_each_other_and_share_the_validation(
-    forks: Forks, tmp_path: Path
+    tutorial: Trainings, tmp_path: Path
 ) -> None:
-    """As srun starts them; and batch norm, pieces of batches and early stopping, which all must agree on."""
-    project = Project(forks.path)
+    """As srun starts them; and batch norm, micro-batches and early stopping, on which all agree."""
+    project = Project(tutorial.path)
     project.change(
         train__recipe="accurate",
         train__validation_fraction=0.2,
         train__early_stopping=5,
-        recipes__accurate__channels=[16, 32],
-        recipes__accurate__train_sizes=None,
+        recipes__accurate__network__channels=[16, 32],
+        recipes__accurate__progressive_resizing=None,
         recipes__accurate__precision="float32",
         recipes__accurate__epochs=2,
         recipes__accurate__batch_size=100,
         recipes__accurate__micro_batch=25,
-        recipes__accurate__sgd_learning_rate=3.0,
+        recipes__accurate__optimizer__sgd__learning_rate=3.0,
     )
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
@@ -211,53 +130,46 @@ def test_slurm_s_processes_find_each_other_and_share_the_validation(
         "SLURM_STEP_NODELIST": "node[1-2]",
         "SLURM_LOCALID": "0",
     }
-    assert forks.train([slurm | {"SLURM_PROCID": str(rank)} for rank in range(2)]) == [0, 0], (
-        forks.errors(0)
-    )
+    statuses = tutorial.run([slurm | {"SLURM_PROCID": str(rank)} for rank in range(2)])
+    assert statuses == [0, 0], tutorial.stderr(0)
+    timing = pd.read_csv(project.reports / "timing.csv").iloc[0]
+    trained = round(timing["seconds"] * timing["images_per_second"])
+    held_out = len(np.load(project.images / "train_labels.npy")) - trained
+    assert held_out > 200
     accuracy = pd.read_csv(project.reports / "history.csv")["validation_accuracy"]
-    apart = sum(
-        round(0.2 * count) for count in np.bincount(np.load(project.images / "train_labels.npy"))
-    )
-    correct = accuracy / 100 * apart
-    np.testing.assert_allclose(
-        correct, correct.round(), atol=1e-3
-    )  # of all pictures that were set apart
+    correct = accuracy / 100 * held_out  # a whole number: of all images that were held out
+    np.testing.assert_allclose(correct, correct.round(), atol=1e-3)
     assert accuracy.iloc[-1] > 30  # 10 is chance
 
 
 @posix
-def test_processes_with_other_pictures_are_refused_by_all(forks: Forks, tmp_path: Path) -> None:
-    other = Project(forks.path).copy_to(tmp_path / "other")
+def test_ranks_with_other_images_are_refused_by_all(tutorial: Trainings, tmp_path: Path) -> None:
+    other = Project(tutorial.path).copy_to(tmp_path / "other")
     labels = np.load(other.images / "train_labels.npy")
     np.save(other.images / "train_labels.npy", labels[::-1])
     other.change(train__seed=3)
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    second = start(TRAIN, other, RANK="1", **world)
-    assert forks.train([world | {"RANK": "0"}]) == [1]
-    line = "error: process 1 has other seed, labels than process 0; give all machines the same"
-    assert line in forks.errors(0)
-    assert line in second.communicate(timeout=60)[1]
+    first, second = ranks(2)
+    process = start_command(TRAIN, other.path, **second)
+    assert tutorial.run([first]) == [1]
+    line = "error: rank 1 differs from rank 0 in seed, labels; "
+    assert line in tutorial.stderr()
+    assert line in process.communicate(timeout=60)[1]
 
 
 @posix
 @pytest.mark.parametrize(
     ("command", "victim", "status", "line"),
     [
-        (
-            TRAIN,
-            1,
-            1,
-            "error: process 1 of 2 was ended by SIGKILL, so all were; run again, and it carries on",
-        ),
+        (TRAIN, 1, 1, "error: rank 1 of 2 was killed by SIGKILL, so all were ended; "),
         (TORCHRUN, None, -signal.SIGKILL, ""),  # the launcher, which can tell nobody
     ],
-    ids=["process", "launcher"],
+    ids=["rank", "launcher"],
 )
-def test_43_all_end_with_one(
-    command: list[str], victim: int | None, status: int, line: str, side_by_side: Project
+def test_when_one_is_killed_all_end(
+    command: list[str], victim: int | None, status: int, line: str, tutorial: Trainings
 ) -> None:
-    process = start(command, side_by_side)
-    wait_until(lambda: saved(side_by_side.path) > 0)
+    process = start_command(command, tutorial.path)
+    wait_until(lambda: tutorial.saved > 0)
     processes = psutil.Process(process.pid).children()
     assert len(processes) == 2
     os.kill(process.pid if victim is None else processes[victim].pid, signal.SIGKILL)
@@ -266,16 +178,19 @@ def test_43_all_end_with_one(
     assert line in errors
     assert "Traceback" not in errors
     wait_until(lambda: not any(map(alive, processes)))
-    assert saved(side_by_side.path) > 0
-    assert not (side_by_side.path / OUTPUTS[0]).exists()
+    assert tutorial.saved > 0
+    assert not Project(tutorial.path).model.exists()
 
 
-def test_the_shares_of_a_batch_are_the_batch() -> None:
+def test_the_shards_of_a_batch_are_the_batch() -> None:
     batch = torch.randperm(37)
     for size in (1, 2, 5, 37):
-        shares = [World(rank, size).share(batch) for rank in range(size)]
-        assert torch.equal(torch.cat(shares), batch)
-        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        shards = [ProcessGroup(rank, size).shard(batch) for rank in range(size)]
+        assert torch.equal(torch.cat(shards), batch)
+        assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+PYTORCHJOB = {"WORLD_SIZE": "4", "RANK": "3", "MASTER_ADDR": "a"}
 
 
 @pytest.mark.parametrize(
@@ -283,77 +198,58 @@ def test_the_shares_of_a_batch_are_the_batch() -> None:
     [
         ({}, None),
         ({"WORLD_SIZE": "1", "RANK": "0"}, (0, 1, 0, False)),
-        (
-            {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"},
-            None,
-        ),  # in sbatch's own script, which nobody else joins
-        ({"WORLD_SIZE": "4", "RANK": "3", "MASTER_ADDR": "a"}, (3, 4, 0, False)),  # PyTorchJob
-        (
-            {
-                "WORLD_SIZE": "4",
-                "RANK": "3",
-                "LOCAL_RANK": "1",
-                "MASTER_ADDR": "a",
-                "TORCHELASTIC_RUN_ID": "x",
-            },
-            (3, 4, 1, True),
-        ),
-        (  # torchrun, which srun has started on each of two machines
-            {
-                "SLURM_STEP_NUM_TASKS": "2",
-                "SLURM_PROCID": "1",
-                "WORLD_SIZE": "4",
-                "RANK": "3",
-                "MASTER_ADDR": "a",
-            },
-            (3, 4, 0, False),
-        ),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, None),  # in sbatch's script, which is alone
+        (PYTORCHJOB, (3, 4, 0, False)),
+        (PYTORCHJOB | {"LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "x"}, (3, 4, 1, True)),
+        # torchrun, which srun has started on each of two machines
+        (PYTORCHJOB | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, (3, 4, 0, False)),
     ],
 )
-def test_the_world_is_what_the_environment_says(
+def test_the_process_group_is_what_the_environment_says(
     environment: dict[str, str],
     expected: tuple[int, int, int, bool] | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    forget_world(monkeypatch)
+    forget_ranks(monkeypatch)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    world = find_world()
-    assert (world and (world.rank, world.size, world.local_rank, world.launched)) == expected
+    group = find_process_group()
+    found = group and (group.rank, group.world_size, group.local_rank, group.launched)
+    assert found == expected
 
 
-def forget_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", os.environ.copy())  # what find_world sets is taken back
+def forget_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A copy, so that what find_process_group sets is undone.
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    prefixes = ("SLURM_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_", "TORCHELASTIC")
     for name in list(os.environ):
-        if name.startswith(
-            ("SLURM_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_", "TORCHELASTIC")
-        ):
+        if name.startswith(prefixes):
             monkeypatch.delenv(name)
 
 
 def test_slurm_without_its_scontrol_says_what_to_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    forget_world(monkeypatch)
+    forget_ranks(monkeypatch)
     slurm = {"STEP_NUM_TASKS": "2", "PROCID": "1", "LOCALID": "0", "JOB_ID": "7", "STEP_ID": "0"}
     for name, value in (slurm | {"STEP_NODELIST": "node[1-2]"}).items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "scontrol cannot tell the first of node[1-2] (" in refused(find_world)
+    assert "scontrol cannot tell the first of node[1-2] (" in refused(find_process_group)
     monkeypatch.setenv("MASTER_ADDR", "node1")
     monkeypatch.delenv("RANK")
-    assert find_world() == World(rank=1, size=2)
+    assert find_process_group() == ProcessGroup(rank=1, world_size=2)
 
 
-def test_a_world_without_an_address_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_world(monkeypatch)
+def test_ranks_without_an_address_say_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_ranks(monkeypatch)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "MASTER_ADDR; set it to the machine of process 0" in refused(find_world)
+    assert "MASTER_ADDR; set it to the machine of rank 0" in refused(find_process_group)
 
 
-def options(**changes: Any) -> Any:
-    return load_params(ROOT / "params.yaml").train.model_copy(update=changes)
+def machine(**changes: Any) -> Any:
+    return load_params(ROOT / "params.yaml").machine.model_copy(update=changes)
 
 
 @pytest.mark.parametrize(
@@ -366,36 +262,32 @@ def options(**changes: Any) -> Any:
         (2, "auto", 4, 2),
     ],
 )
-def test_auto_is_a_process_a_gpu(
+def test_auto_is_one_process_per_gpu(
     processes: Any, device: str, gpus: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert count_processes(options(processes=processes, device=device)) == count
+    assert count_processes(machine(processes=processes, device=device)) == count
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    line = refused(lambda: count_processes(options(processes=3, device="cuda")))
-    assert line == "train.processes is 3, but this machine has 2 GPUs; choose auto"
+    line = refused(lambda: count_processes(machine(processes=3, device="cuda")))
+    assert line == "machine.processes is 3, but this machine has 2 GPUs; choose auto"
 
 
 @pytest.mark.parametrize("value", ["two", "Auto", 0, -1, 1.5, True, None])
 def test_what_is_no_number_of_processes_is_one_line(value: Any, project: Project) -> None:
-    project.change(train__processes=value)
-    assert (
-        refused(load_params)
-        == f"params.yaml: train.processes is {value!r}; it must be 1 or more, or auto"
-    )
+    project.change(machine__processes=value)
+    assert f"machine.processes is {value!r}; it must be 1 to 1024, or auto" in refused(load_params)
 
 
-def test_no_process_may_be_left_without_pictures() -> None:
-    recipes = load_params(ROOT / "params.yaml").recipes
-    check_shares(World(0, 4), recipes["tutorial"], batch=4, validation=0)
-    line = refused(lambda: check_shares(World(0, 5), recipes["tutorial"], batch=4, validation=0))
-    assert "5 processes for a batch of 4 pictures; each needs 1 or more" in line
-    assert "each needs 2 or more" in refused(
-        lambda: check_shares(World(0, 4), recipes["accurate"], 7, 0)
-    )
-    assert "validating on 3 pictures" in refused(
-        lambda: check_shares(World(0, 4), recipes["tutorial"], 10, 3)
-    )
+def test_no_rank_may_be_left_without_images() -> None:
+    def line(world_size: int, recipe: Any, batch: int, validation: int) -> str:
+        group = ProcessGroup(0, world_size)
+        return refused(lambda: check_shards(group, recipe, batch, validation))
+
+    lenet, whitened = make_recipe(), make_recipe(network=WHITENED)
+    check_shards(ProcessGroup(0, 4), lenet, batch=4, validation=0)
+    assert "5 processes for a batch of 4 images; each needs 1 or more" in line(5, lenet, 4, 0)
+    assert "each needs 2 or more" in line(4, whitened, 7, 0)
+    assert "a validation set of 3 images" in line(4, lenet, 10, 3)

@@ -4,22 +4,20 @@ import copy
 
 import pytest
 import torch
-from helpers import ROOT
 from torch import Tensor, nn
 
-from common.params import load_params
 from common.recipes import Recipe
 from model.networks import build_network
-from training.batches import split_evenly
+from models import LENET, WHITENED, make_recipe
 from training.optimizers import Muon, build_optimizer, orthogonalize
 
-RECIPES = load_params(ROOT / "params.yaml").recipes
 
-
-def recipe(**changes: object) -> Recipe:
-    return RECIPES["accurate"].model_copy(
-        update={"learning_rate": 0.1, "sgd_learning_rate": 0.2, **changes}
-    )
+def muon_recipe(
+    nesterov: bool = True, weight_decay: float = 0.0, precision: str = "float32", **changes: object
+) -> Recipe:
+    rest = {"learning_rate": 0.2, "momentum": 0.85, "weight_decay": weight_decay}
+    muon = {"name": "muon", "momentum": 0.6, "nesterov": nesterov, "sgd": rest}
+    return make_recipe(optimizer=muon, learning_rate=0.1, precision=precision, **changes)
 
 
 def random_matrix(*shape: int, seed: int = 0) -> Tensor:
@@ -46,7 +44,7 @@ def test_a_step_has_the_precision_of_the_recipe(precision: str, tolerance: float
         sizes = 3.4445 * sizes - 4.7750 * sizes**3 + 2.0315 * sizes**5
     weight = nn.Parameter(torch.eye(16, 45))  # of the norm it is brought to
     weight.grad = gradient.clone()
-    Muon(recipe(precision=precision, nesterov=False), {"conv.weight": weight}).step()
+    Muon(muon_recipe(precision=precision, nesterov=False), {"conv.weight": weight}).step()
     error = (weight.detach() - (torch.eye(16, 45) - 0.1 * (left * sizes) @ right)).abs().max() / 0.1
     assert error < tolerance
     assert precision == "float32" or error > 1e-4
@@ -56,7 +54,7 @@ def test_a_step_has_the_precision_of_the_recipe(precision: str, tolerance: float
 def test_filters_step_as_with_torchs_muon(nesterov: bool) -> None:
     ours, theirs = (nn.Parameter(random_matrix(16, 5, 3, 3)) for _ in range(2))
     matrix = nn.Parameter(theirs.detach().flatten(1).clone())
-    optimizer = Muon(recipe(nesterov=nesterov, precision="bfloat16"), {"conv.weight": ours})
+    optimizer = Muon(muon_recipe(nesterov=nesterov, precision="bfloat16"), {"conv.weight": ours})
     reference = torch.optim.Muon(
         [matrix],
         lr=0.1,
@@ -79,7 +77,7 @@ def test_filters_step_as_with_torchs_muon(nesterov: bool) -> None:
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_the_rest_steps_as_with_torchs_sgd(nesterov: bool) -> None:
     ours, theirs = (nn.Parameter(random_matrix(10)) for _ in range(2))
-    optimizer = Muon(recipe(nesterov=nesterov, weight_decay=0.01), {"conv.bias": ours})
+    optimizer = Muon(muon_recipe(nesterov=nesterov, weight_decay=0.01), {"conv.bias": ours})
     reference = torch.optim.SGD(
         [theirs], lr=0.2, momentum=0.85, nesterov=nesterov, weight_decay=0.01
     )
@@ -91,12 +89,10 @@ def test_the_rest_steps_as_with_torchs_sgd(nesterov: bool) -> None:
 
 
 def test_muon_steps_filters_and_hidden_matrices_but_not_the_last_layer() -> None:
-    quick = RECIPES["quick"].model_copy(
-        update={"optimizer": "muon", "sgd_learning_rate": 0.1, "sgd_momentum": 0.9}
-    )
-    network = build_network(quick, 32, 10)
+    recipe = muon_recipe()
+    network = build_network(recipe, 32, 10)
     names = {weight: name for name, weight in network.named_parameters()}
-    groups = Muon(quick, dict(network.named_parameters())).param_groups
+    groups = Muon(recipe, dict(network.named_parameters())).param_groups
     matrices, rest = ([names[weight] for weight in group["params"]] for group in groups)
     assert matrices == ["conv1.weight", "conv2.weight", "linear1.weight", "linear2.weight"]
     assert rest == [
@@ -110,17 +106,16 @@ def test_muon_steps_filters_and_hidden_matrices_but_not_the_last_layer() -> None
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw", "muon"])
-@pytest.mark.parametrize("network", ["lenet", "whitened"])
-def test_state_carries_on_where_it_was_saved(kind: str, network: str) -> None:
-    base = RECIPES["quick" if network == "lenet" else "accurate"]
-    changes = {
-        "optimizer": kind,
-        "nesterov": kind != "adamw",
-        "learning_rate": 0.01,
-        "channels": [8, 8],
+@pytest.mark.parametrize("network", [LENET, WHITENED], ids=["lenet", "whitened"])
+def test_a_resumed_optimizer_steps_as_if_it_had_not_been_interrupted(
+    kind: str, network: dict[str, object]
+) -> None:
+    optimizers = {
+        "sgd": {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005},
+        "adamw": {"name": "adamw", "momentum": 0.9, "weight_decay": 0.0005},
+        "muon": muon_recipe().optimizer.model_dump(),
     }
-    changes |= {"sgd_learning_rate": 0.1, "sgd_momentum": 0.9} if kind == "muon" else {}
-    chosen = base.model_copy(update=changes)
+    chosen = make_recipe(network=network, optimizer=optimizers[kind], learning_rate=0.01)
 
     def steps(network: nn.Module, optimizer: torch.optim.Optimizer, seeds: range) -> None:
         for seed in seeds:
@@ -140,15 +135,3 @@ def test_state_carries_on_where_it_was_saved(kind: str, network: str) -> None:
     steps(resumed, second, range(2, 4))
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
-
-
-@pytest.mark.parametrize(
-    ("count", "size"), [(1, 5), (5, 5), (6, 5), (11, 5), (45_001, 2000), (7, None)]
-)
-def test_split_evenly(count: int, size: int | None) -> None:
-    parts = split_evenly(torch.arange(count), size)
-    lengths = [len(part) for part in parts]
-    assert torch.cat(parts).tolist() == list(range(count))
-    assert len(parts) == (1 if size is None else -(-count // size))
-    assert max(lengths) <= (size or count)
-    assert max(lengths) - min(lengths) <= 1

@@ -1,150 +1,85 @@
-"""A killed training carries on and ends in the same bytes; a state that is not its own is not used."""
+"""A killed training resumes and ends in the same bytes; no other checkpoint is used."""
 
+import hashlib
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from helpers import ROOT
+
+from helpers import STAGES
 from project import Project
-
-from training.checkpoint import DIGEST_SIZE, load_state, save_state
-
-OUTPUTS = ("models/classifier.safetensors", "reports/history.csv", "reports/history.png")
-STATE = "models/resume.state"
-
-needs_fork = pytest.mark.skipif(
-    not hasattr(os, "fork"), reason="needs fork, to kill many trainings in a short time"
-)
-
-# Imports once and then trains in a child for each line of standard input, "seconds signal folder". The child is sent
-# the signal after that many seconds; a line comes back with its exit status.
-KENNEL = """
-import os, signal, sys, time
-import torch._dynamo, train
-from common.stage import run
-
-def child(folder):
-    os.chdir(folder)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(os.open("stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-    try:
-        run(train.main)
-        os._exit(0)
-    except SystemExit as error:
-        print(error.code, file=sys.stderr, flush=True)
-        os._exit(error.code if isinstance(error.code, int) else 1)
-
-print("ready", flush=True)  # so that none of what follows is timed with the imports
-for line in sys.stdin:
-    seconds, number, folder = line.rstrip("\\n").split(maxsplit=2)
-    pid = os.fork()
-    if pid == 0:
-        child(folder)
-    deadline = time.monotonic() + float(seconds)
-    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-        if time.monotonic() > deadline:
-            os.kill(pid, int(number))
-            deadline = float("inf")
-        time.sleep(0.002)
-    print(os.waitstatus_to_exitcode(ended[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", KENNEL],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "stages")},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout and process.stdout.readline() == "ready\n"
-    yield process
-    process.kill()
-    process.communicate()
-
-
-@dataclass
-class Kennel:
-    """Trainings of a project that are sent signals."""
-
-    process: "subprocess.Popen[str]"
-    path: Path
-
-    def train(self, seconds: float = 1e9, number: int = signal.SIGKILL) -> tuple[int, str]:
-        """Train, and send a signal after so many seconds; the exit status and what was printed on standard error."""
-        assert self.process.stdin and self.process.stdout
-        print(seconds, int(number), self.path, file=self.process.stdin, flush=True)
-        status = int(self.process.stdout.readline())
-        return status, (self.path / "stderr.txt").read_text()
+from training.checkpoint import DIGEST_SIZE, Checkpoint
+from trainings import CHECKPOINT, OUTPUTS, Trainings, described, posix
 
 
 @pytest.fixture
-def kennel(prepared: Project, process: "subprocess.Popen[str]") -> Kennel:
-    """A training that saves its state after every step and keeps the best of its epochs."""
-    prepared.change(
-        train__checkpoint_minutes=1e-6, train__validation_fraction=0.1, train__early_stopping=50
+def validated(trainings: Trainings) -> Trainings:
+    """A training that also keeps the best of its epochs."""
+    Project(trainings.path).change(
+        train__validation_fraction=0.1, train__early_stopping=50, recipes__quick__epochs=3
     )
-    prepared.change(recipes__quick__epochs=5)
-    return Kennel(process, prepared.path)
+    return trainings
 
 
-def outputs(project: Path) -> dict[str, bytes]:
-    return {name: (project / name).read_bytes() for name in OUTPUTS}
+def interrupt(trainings: Trainings, number: int = signal.SIGKILL) -> int:
+    """Interrupt a training of 1000 epochs after its first checkpoint; return the exit status."""
+    Project(trainings.path).change(recipes__quick__epochs=1000)
+    return trainings.run_until_saved([{}], 0, number)[0]
 
 
-@needs_fork
-def test_killed_at_a_dozen_moments_it_ends_in_the_same_bytes(kennel: Kennel) -> None:
+@posix
+def test_killed_at_a_dozen_moments_it_ends_in_the_same_bytes(validated: Trainings) -> None:
     began = time.monotonic()
-    assert kennel.train()[0] == 0
+    assert validated.run() == [0]
     duration = time.monotonic() - began
-    undisturbed = outputs(kennel.path)
-    for name in OUTPUTS:
-        (kennel.path / name).unlink()
+    undisturbed = validated.outputs()
+    validated.remove_outputs()
 
     chance = random.Random(0)
-    carried_on = 0
+    resumed = 0
     for _ in range(12):
         number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-        status, errors = kennel.train(chance.uniform(0.2, 0.8) * duration, number)
-        carried_on += "carrying on after epoch" in errors
-        assert status in {0, -signal.SIGKILL, -signal.SIGTERM, 130, 143}, errors
-        assert "Traceback" not in errors
-    assert kennel.train()[0] == 0
-    assert carried_on >= 3
-    assert outputs(kennel.path) == undisturbed
-    assert not (kennel.path / STATE).exists()
+        (status,) = validated.run(seconds=chance.uniform(0.2, 0.8) * duration, number=number)
+        resumed += "resuming after epoch" in validated.stderr()
+        assert status in {0, -signal.SIGKILL, -signal.SIGTERM, 130, 143}, validated.stderr()
+        assert "Traceback" not in validated.stderr()
+    assert validated.run() == [0]
+    assert resumed >= 3
+    assert validated.outputs() == undisturbed
+    assert not (validated.path / CHECKPOINT).exists()
 
 
-@needs_fork
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_the_state(kennel: Kennel, number: int, expected: int) -> None:
-    Project(kennel.path).change(recipes__quick__epochs=1000, train__checkpoint_minutes=1000.0)
-    status, errors = 0, ""
-    for seconds in (
-        1.5,
-        3,
-        6,
-        12,
-        24,
-    ):  # on a slow machine it takes a while until there is something to save
-        status, errors = kennel.train(seconds, number)
-        if (kennel.path / STATE).exists():
-            break
-    assert status == expected, errors
-    assert not (kennel.path / OUTPUTS[0]).exists()
-    assert "carrying on after epoch" in kennel.train(seconds, number)[1]
+@posix
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_state_and_says_how_to_resume(
+    trainings: Trainings, number: signal.Signals, status: int
+) -> None:
+    assert interrupt(trainings, number) == status
+    last = trainings.stderr().splitlines()[-1]
+    assert last.startswith(f"stopped by {number.name} in epoch ")
+    assert last.endswith(f"saved in {CHECKPOINT}: run the same command again to resume")
+    assert not (trainings.path / OUTPUTS[0]).exists()
+    epoch, step = (last.split(word)[1].split()[0].strip(",;") for word in ("epoch ", "step "))
+
+    assert trainings.run_until_saved([{}], 0, number) == [status]
+    expected = f"resuming after epoch {int(epoch) - 1}, step {step}\n"
+    assert expected in trainings.stderr()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    return Checkpoint({"seed": "0"}, path=tmp_path / "state")
 
 
 @pytest.mark.parametrize(
@@ -157,121 +92,210 @@ def test_a_signal_saves_the_state(kennel: Kennel, number: int, expected: int) ->
         lambda content: os.urandom(len(content)),
         lambda content: content[:100] + bytes([content[100] ^ 1]) + content[101:],
     ],
+    ids=["last byte", "cut short", "within the digest", "empty", "random", "one bit"],
 )
-def test_a_damaged_state_is_not_used(
-    damage: Callable[[bytes], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_checkpoint_is_not_used(
+    damage: Callable[[bytes], bytes], checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "state"
-    save_state({"weights": torch.arange(5.0)}, {"seed": "0"}, path)
-    state = load_state({"seed": "0"}, path)
+    checkpoint.save({"weights": torch.arange(5.0)})
+    state = checkpoint.load()
     assert state is not None
     assert torch.equal(state["weights"], torch.arange(5.0))
     assert capsys.readouterr().err == ""
 
-    path.write_bytes(damage(path.read_bytes()))
-    assert load_state({"seed": "0"}, path) is None
+    checkpoint.path.write_bytes(damage(checkpoint.path.read_bytes()))
+    assert checkpoint.load() is None
     assert "damaged, so training starts anew" in capsys.readouterr().err
 
 
-def test_a_state_killed_while_it_is_written_is_the_previous_one(tmp_path: Path) -> None:
-    """SIGKILL in the middle of writing the second state, caused for real."""
+def with_digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest() + content
+
+
+def saved_by_torch(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        b"cos\nsystem\n(S'touch executed'\ntR.",
+        saved_by_torch([1, 2]),
+        saved_by_torch({"state": {}}),
+        saved_by_torch({"fingerprint": "seed", "state": {}}),
+        saved_by_torch({"fingerprint": {"seed": "0"}, "state": 5}),
+    ],
+    ids=["nothing", "text", "a pickle", "a list", "no fingerprint", "a word", "a number"],
+)
+def test_a_right_digest_over_something_else_is_not_used(
+    content: bytes, checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint.path.write_bytes(with_digest(content))
+    assert checkpoint.load() is None
+    assert "not a checkpoint (" in capsys.readouterr().err
+    assert not Path("executed").exists()
+
+
+# What is done to the state of a real checkpoint, by the reason that the training gives.
+UNFITTING: dict[str, Callable[[dict[str, Any]], object]] = {
+    "sums.step is -1": lambda state: state["sums"].update(step=-1),
+    "sums.step is 24": lambda state: state["sums"].update(step=24),
+    "schedule is not at step": lambda state: state["sums"].update(step=state["sums"]["step"] - 1),
+    "state.sums.step is of type str": lambda state: state["sums"].update(step="1"),
+    "state.sums.losses is torch.float32 (5,)": lambda state: state["sums"].update(
+        losses=torch.zeros(5)
+    ),
+    "state.network has other keys": lambda state: state["network"].popitem(),
+    "state.network.output.bias is torch.float64 (10,)": lambda state: state["network"].update(
+        {"output.bias": torch.zeros(10, dtype=torch.float64)}
+    ),
+    "optimizer.state.0.momentum_buffer is (3,)": lambda state: state["optimizer"]["state"].update(
+        {0: {"momentum_buffer": torch.zeros(3)}}
+    ),
+    "state.optimizer.param_groups has 0 elements": lambda state: state["optimizer"].update(
+        param_groups=[]
+    ),
+    "state.schedule has other keys": lambda state: state["schedule"].clear(),
+    "something else than numbers": lambda state: state["history"]["epochs"].append({"epoch": "1"}),
+    "state has other keys": lambda state: state.pop("history"),
+}
+
+
+@posix
+def test_a_state_that_does_not_fit_is_not_used_and_changes_nothing(trainings: Trainings) -> None:
+    assert trainings.run() == [0]
+    undisturbed = trainings.outputs()
+    assert trainings.run(seconds=1e-3) != [0]  # too early for a checkpoint
+    assert trainings.run_until_saved([{}], 0, signal.SIGKILL) == [-signal.SIGKILL]
+    saved = (trainings.path / CHECKPOINT).read_bytes()[DIGEST_SIZE:]
+    Project(trainings.path).change(machine__checkpoint_minutes=60.0)
+    for reason, change in UNFITTING.items():
+        content = torch.load(io.BytesIO(saved), weights_only=True)
+        change(content["state"])
+        (trainings.path / CHECKPOINT).write_bytes(with_digest(saved_by_torch(content)))
+        trainings.remove_outputs()
+        assert trainings.run() == [0], trainings.stderr()
+        line = trainings.stderr().splitlines()[0]
+        assert line.startswith(f"{CHECKPOINT}: not a state of this training (")
+        assert line.endswith("), so training starts anew")
+        assert reason in line
+        assert trainings.outputs() == undisturbed, reason
+
+
+@posix
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
+def test_what_is_no_file_in_the_checkpoint_s_place_is_named_and_not_waited_for(
+    trainings: Trainings, kind: str
+) -> None:
+    path = trainings.path / CHECKPOINT
+    path.parent.mkdir()
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    assert trainings.run(seconds=30) == [1]
+    assert trainings.stderr().endswith(f"error: {CHECKPOINT}: not a file; remove it\n")
+    assert "epoch 1" not in trainings.stdout()
+
+
+def test_a_process_killed_while_it_writes_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
+    """SIGKILL in the middle of writing the second checkpoint, caused for real."""
     code = """
-import os, signal, sys
+import os, signal
 from pathlib import Path
 import torch
 from common import files
-from training import checkpoint as resume
-path = Path("state")
-resume.save_state({"step": 1}, {}, path)
-flush = files.flush_to_disk
+from training.checkpoint import Checkpoint
+checkpoint = Checkpoint({}, path=Path("state"))
+checkpoint.save({"step": 1})
 def die(path):
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)  # as if half of it had been written
     os.kill(os.getpid(), signal.SIGKILL)
 files.flush_to_disk = die
-resume.save_state({"step": 2, "weights": torch.zeros(100_000)}, {}, path)
+checkpoint.save({"step": 2, "weights": torch.zeros(100_000)})
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages")}
+    environment = os.environ | {"PYTHONPATH": str(STAGES)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, timeout=120)
     assert done.returncode == -signal.SIGKILL
-    assert load_state({}, tmp_path / "state") == {"step": 1}
-    save_state({"step": 3}, {}, tmp_path / "state")
-    assert load_state({}, tmp_path / "state") == {"step": 3}
+    checkpoint = Checkpoint({}, path=tmp_path / "state")
+    assert checkpoint.load() == {"step": 1}
+    checkpoint.save({"step": 3})
+    assert checkpoint.load() == {"step": 3}
 
 
-def test_a_state_of_something_else_is_not_used_and_says_what_differs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_checkpoint_of_something_else_is_not_used_and_says_what_differs(
+    checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "state"
-    save_state({"step": 1}, {"params": "a", "pictures": "b", "code": "c"}, path)
-    assert load_state({"params": "a", "pictures": "x", "code": "y"}, path) is None
-    assert "other pictures, code, so" in capsys.readouterr().err
+    checkpoint.fingerprint = {"recipe": "a", "images": "b", "code": "c"}
+    checkpoint.save({"step": 1})
+    checkpoint.fingerprint = {"recipe": "a", "images": "x", "code": "y"}
+    assert checkpoint.load() is None
+    assert "other images, code, so" in capsys.readouterr().err
 
 
-@needs_fork
-def test_other_params_or_data_start_anew(kennel: Kennel) -> None:
-    project = Project(kennel.path)
-    project.change(recipes__quick__epochs=1000)
-    for seconds in (2, 4, 8, 16):
-        kennel.train(seconds)
-        if (kennel.path / STATE).exists():
-            break
+@posix
+def test_other_params_or_data_start_anew(trainings: Trainings) -> None:
+    project = Project(trainings.path)
+    assert interrupt(trainings) == -signal.SIGKILL
     project.change(recipes__quick__epochs=1)
-    status, errors = kennel.train()
-    assert status == 0
-    assert "other recipe, so training starts anew" in errors
-
-    project.change(recipes__quick__epochs=1000)
-    kennel.train(seconds)
-    labels = np.load(project.images / "train_labels.npy")
-    np.save(project.images / "train_labels.npy", labels[::-1])
-    _, errors = kennel.train(seconds)
-    assert "other labels, so training starts anew" in errors
+    assert trainings.run() == [0]
+    assert "other recipe, so training starts anew" in trainings.stderr()
+    for name in ("labels", "keys"):
+        interrupt(trainings)
+        path = project.images / f"train_{name}.npy"
+        np.save(path, np.load(path)[::-1])
+        interrupt(trainings)
+        assert f"other {name}, so training starts anew" in trainings.stderr()
 
 
-@needs_fork
-def test_dropout_is_the_same_after_a_kill(kennel: Kennel) -> None:
-    project = Project(kennel.path)
+@posix
+def test_dropout_is_the_same_after_a_kill(validated: Trainings) -> None:
+    project = Project(validated.path)
+    network = {"name": "torchvision", "model": "squeezenet1_1", "pretrained": False}
     project.change(
         train__recipe="transfer",
-        recipes__transfer__network="squeezenet1_1",
-        recipes__transfer__pretrained=False,
-    )
-    project.change(
+        recipes__transfer__network=network,
         recipes__transfer__epochs=1,
         recipes__transfer__batch_size=50,
-        recipes__transfer__crop_padding=2,
+        recipes__transfer__augment__max_shift=2,
+        recipes__transfer__precision="float32",
     )
-    assert kennel.train()[0] == 0
-    undisturbed = outputs(kennel.path)
-    for name in OUTPUTS:
-        (kennel.path / name).unlink()
-    seconds = 1.0
-    while not (kennel.path / STATE).exists():
-        kennel.train(seconds)
-        seconds += 0.5
-    status, errors = kennel.train()
-    assert status == 0
-    assert 1 <= int(errors.split("carrying on after epoch 0, step ")[1].split()[0]) < 26
-    assert outputs(kennel.path) == undisturbed
+    assert validated.run() == [0]
+    undisturbed = validated.outputs()
+    validated.remove_outputs()
+    assert validated.run_until_saved([{}], 0, signal.SIGKILL) == [-signal.SIGKILL]
+    assert validated.run() == [0]
+    assert "resuming after epoch 0, step " in validated.stderr()
+    assert validated.outputs() == undisturbed
 
 
-@needs_fork
-def test_early_stopping_keeps_the_best_epoch(kennel: Kennel) -> None:
-    project = Project(kennel.path)
-    project.change(train__early_stopping=2, recipes__quick__epochs=40)
+@posix
+def test_early_stopping_keeps_the_best_epoch(validated: Trainings) -> None:
+    project = Project(validated.path)
     project.change(
-        recipes__quick__learning_rate=0.2, recipes__quick__schedule="constant"
-    )  # unsteady
-    assert kennel.train()[0] == 0
-    rows = [row.split(",") for row in (kennel.path / OUTPUTS[1]).read_text().split()]
+        train__early_stopping=2,
+        recipes__quick__epochs=40,
+        recipes__quick__learning_rate=0.2,  # unsteady
+        recipes__quick__schedule="constant",
+    )
+    assert validated.run() == [0]
+    rows = [row.split(",") for row in (validated.path / OUTPUTS[1]).read_text().split()]
     losses = [float(row[rows[0].index("validation_loss")]) for row in rows[1:]]
     best = losses.index(min(losses))
     assert len(losses) in {best + 3, 40}
+    assert described(project.model)["best_epoch"] == best + 1
 
     # Trained for exactly that long, without stopping, it has the same weights.
     model = safetensors.torch.load_file(project.model)
-    project.change(train__early_stopping=None, recipes__quick__epochs=best + 1)
-    assert kennel.train()[0] == 0
+    project.change(train__early_stopping="never", recipes__quick__epochs=best + 1)
+    assert validated.run() == [0]
+    assert described(project.model)["best_epoch"] is None
     for name, weights in safetensors.torch.load_file(project.model).items():
         assert torch.equal(weights, model[name])

@@ -6,7 +6,7 @@ import torch
 from common.recipes import Recipe
 from helpers import refused
 from model.networks import build_network
-from models import make_recipe, torchvision
+from models import WHITENED, make_recipe, torchvision
 from training.table import check_image_sizes, layer_table
 
 
@@ -41,6 +41,13 @@ def test_the_table_of_torchvision_s_network_counts_its_parts() -> None:
     assert rows["layer4"][:7] == ["layer4", "Sequential", "512", "x", "7", "x", "7"]
     assert rows["fc"] == ["fc", "Linear", "10", "5,130"]
     assert rows["total"] == ["total", "11,181,642"]  # 11,689,512 with a thousand classes
+
+
+def test_the_table_leaves_the_network_as_it_was() -> None:
+    network = build_network(make_recipe(network=WHITENED), 16, 10)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert "24 x 15 x 15" in layer_table(network, 16)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -1,91 +1,115 @@
-"""The part of the training pictures that is set apart to validate on, and what is decided by it."""
+"""The images that are held out for validation, and what is decided by them."""
+
+import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from project import Project
 from torch import Tensor
 
-import train
 from common.arrays import load_images
 from common.params import load_params
+from helpers import arrays
 from model import classifier
+from project import Project
+from training import loop
+from training.batches import TrainingData, split_data
+from training.early_stopping import EarlyStopping
+from trainings import described
 
 
-def test_50_no_picture_is_both_trained_and_validated_on(prepared: Project) -> None:
-    pictures = load_images("train")
-    options = load_params().train.model_copy(update={"validation_fraction": 0.1, "seed": 3})
-    members, validation = train.set_apart(pictures, options)
-    assert sorted([*members.tolist(), *validation.tolist()]) == list(range(len(pictures.labels)))
-    of_each_class = np.bincount(pictures.labels[validation])
-    np.testing.assert_allclose(of_each_class, 0.1 * np.bincount(pictures.labels), atol=0.5)
-
-    again, other = (
-        train.set_apart(pictures, options.model_copy(update={"seed": seed}))[1] for seed in (3, 4)
-    )
-    assert torch.equal(again, validation)
-    assert not torch.equal(other, validation)
+def split(fraction: float, seed: int) -> TrainingData:
+    changes = {"validation_fraction": fraction, "seed": seed}
+    return split_data(load_images("train"), load_params().train.model_copy(update=changes))
 
 
-def test_without_a_fraction_every_picture_is_trained_on(prepared: Project) -> None:
-    pictures = load_images("train")
-    members, validation = train.set_apart(pictures, load_params().train)
-    assert members.tolist() == list(range(len(pictures.labels)))
-    assert len(validation) == 0
+def test_no_image_is_both_trained_and_validated_on(prepared: Project) -> None:
+    data = split(0.1, seed=3)
+    count = len(data.labels)
+    assert sorted([*data.train.tolist(), *data.validation.tolist()]) == list(range(count))
+    assert len(data.validation) / count == pytest.approx(0.1, abs=0.03)
+    assert np.unique(data.labels[data.validation]).tolist() == list(range(10))
+    assert torch.equal(split(0.1, seed=3).validation, data.validation)
+    assert not torch.equal(split(0.1, seed=4).validation, data.validation)
 
 
-def test_what_validation_reports_is_right(
+def test_the_seed_of_the_test_images_holds_out_as_many_as_another(prepared: Project) -> None:
+    """Images below 0.2 by the same numbers are test images: then none would be below 0.1 here."""
+    assert load_params().download.seed == 0
+    assert load_params().download.test_fraction == 0.2
+    data = split(0.1, seed=0)
+    assert len(data.validation) / len(data.labels) == pytest.approx(0.1, abs=0.03)
+
+
+def test_images_with_one_key_are_on_one_side(prepared: Project) -> None:
+    keys = np.arange(len(arrays(prepared.images)["train_labels"]), dtype=np.uint64) // 3
+    np.save(prepared.images / "train_keys.npy", keys)
+    data = split(0.3, seed=0)
+    assert not set(keys[data.train]) & set(keys[data.validation])
+
+
+def test_without_a_fraction_every_image_is_trained_on(prepared: Project) -> None:
+    data = split(0.0, seed=0)
+    assert data.train.tolist() == list(range(len(data.labels)))
+    assert len(data.validation) == 0
+
+
+def test_validation_reports_the_loss_and_accuracy_of_the_held_out_images(
     prepared: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against probabilities and labels that were seen on the way."""
+    """Against the probabilities that were predicted, and NumPy's logarithm."""
     seen: list[tuple[Tensor, list[int]]] = []
     predict = classifier.predict
 
-    def watched(model: object, images: object, indices: np.ndarray, *rest: object) -> Tensor:
-        probabilities: Tensor = predict(model, images, indices, *rest)  # type: ignore[arg-type]
+    def watched(
+        model: object, images: object, indices: np.ndarray, size: object, title: str
+    ) -> Tensor:
+        probabilities: Tensor = predict(model, images, indices, size, title)  # type: ignore[arg-type]
         seen.append((probabilities, indices.tolist()))
         return probabilities
 
-    monkeypatch.setattr(train, "predict", watched)
+    monkeypatch.setattr(loop, "predict", watched)
     prepared.change(train__validation_fraction=0.25, recipes__quick__epochs=1)
     prepared.call("train")
-    (probabilities, indices), labels = seen[0], np.load(prepared.images / "train_labels.npy")
-    truth = labels[indices]
-    loss = -np.mean(
-        [np.log(float(row[label])) for row, label in zip(probabilities, truth, strict=True)]
-    )
-    correct = sum(
-        int(row.argmax()) == label for row, label in zip(probabilities, truth, strict=True)
-    )
-    names, row = (
-        line.split(",") for line in (prepared.reports / "history.csv").read_text().split()
-    )
-    values = dict(zip(names, map(float, row), strict=True))
-    assert values["validation_loss"] == pytest.approx(loss, rel=1e-4)
-    assert values["validation_accuracy"] == pytest.approx(100 * correct / len(truth), rel=1e-4)
+    probabilities, indices = seen[0]
+    assert len(seen) == 1
+    assert indices == split(0.25, seed=0).validation.tolist()
+    truth = arrays(prepared.images)["train_labels"][indices]
+    of_the_truth = probabilities.numpy()[np.arange(len(truth)), truth].astype(float)
+    correct = (probabilities.argmax(dim=1).numpy() == truth).mean()
+    row = pd.read_csv(prepared.reports / "history.csv").iloc[0]
+    assert row["validation_loss"] == pytest.approx(-np.log(of_the_truth).mean(), rel=1e-4)
+    assert row["validation_accuracy"] == pytest.approx(100 * correct, rel=1e-4)
 
 
-def test_40_an_epoch_that_is_not_finite_on_validation_is_never_the_best(
+def test_a_loss_that_is_not_finite_is_never_the_best() -> None:
+    network = torch.nn.Linear(1, 1)
+    stopping = EarlyStopping(patience=2)
+    best, stops = [], []
+    for epoch, loss in enumerate([math.nan, math.inf, 3.0, -math.nan, 2.0, 2.0, math.inf], start=1):
+        stopping.update(epoch, loss, network)
+        best.append(stopping.best_epoch)
+        stops.append(stopping.should_stop(epoch))
+    assert best == [0, 0, 3, 3, 5, 5, 5]
+    assert stops == [False, True, False, False, False, False, True]
+
+
+def test_the_best_weights_are_a_copy() -> None:
+    network, stopping = torch.nn.Linear(1, 1), EarlyStopping(patience=2)
+    before = network.weight.item()
+    stopping.update(1, 1.0, network)
+    torch.nn.init.constant_(network.weight, 7.0)
+    assert stopping.best_weights["weight"].item() == before
+
+
+def test_an_epoch_without_finite_validation_is_survived(
     prepared: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def validate(self: train.Training) -> train.Row:
-        epoch = len(self.history) + 1
-        return {
-            "validation_loss": {1: float("nan"), 2: 1.0, 3: float("-nan")}[epoch],
-            "validation_accuracy": 0.0,
-        }
-
-    monkeypatch.setattr(train.Training, "validate", validate)
-    best = []
-    finish = train.Training.finish_epoch
-
-    def finish_and_note(self: train.Training) -> None:
-        finish(self)
-        best.append(self.best.epoch)
-
-    monkeypatch.setattr(train.Training, "finish_epoch", finish_and_note)
+    losses = iter([math.nan, 1.0, math.nan])
+    monkeypatch.setattr(loop, "validate", lambda setup: (next(losses), 0.0))
     prepared.change(
         train__validation_fraction=0.1, train__early_stopping=5, recipes__quick__epochs=3
     )
     prepared.call("train")
-    assert best == [0, 2, 2]
+    assert described(prepared.model)["best_epoch"] == 2
