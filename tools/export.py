@@ -1,21 +1,22 @@
-"""A trained model as ONNX, for programs without PyTorch; checked against PyTorch before it is written.
+"""A trained model as ONNX, for programs without PyTorch; checked against PyTorch before it is
+written.
 
     python tools/export.py [--model models/classifier.safetensors] [--output models/classifier.onnx]
+                           [--test-time-augmentation recipe]
 
-One file with all in it: input ``images``, uint8 (N, 3, H, W) for any N, RGB, already of the model's picture size;
-output ``probabilities``, float32 (N, classes). Normalisation and test-time averaging are inside. Its metadata hold
-``classes`` (JSON, in label order), ``image_size`` and ``description``, what the model file says of itself (JSON).
+One file with all in it: input ``images``, uint8 (N, 3, H, W) for any N, RGB, already of the model's
+image size; output ``probabilities``, float32 (N, classes). Normalisation and test-time augmentation
+are inside. Its metadata hold ``classes`` (JSON, in label order), ``image_size``, ``fit``,
+``test_time_augmentation`` and ``description``, which is what the model file says of itself (JSON).
+Without --output, it is written beside the model.
 
-It computes in float32, also when the recipe does in bfloat16, for which ONNX Runtime has no convolutions on the CPU.
-Both then judge 256 test pictures, or made-up ones where no data fit the model. If a class differs, or a probability by
-more than 0.001, nothing is written and the status is 1. Up to a minute. Needs `pip install -e '.[export]'`.
+It computes in float32, also when the recipe does in bfloat16, for which ONNX Runtime has no
+convolutions on the CPU. PyTorch and ONNX Runtime then predict 256 test images, or generated ones
+where no data fit the model. If a class differs, or a probability by more than 0.001, nothing is
+written and the status is 1. Takes up to a minute, and `pip install -e '.[export]'`.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
-
+import _paths  # noqa: F401
 from common.stage import exit_on_interrupt, run_tool
 
 if __name__ == "__main__":
@@ -24,7 +25,9 @@ if __name__ == "__main__":
 import argparse
 import contextlib
 import json
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,15 +39,18 @@ from common.files import MODEL, write_bytes
 from common.progress import Progress
 from model.classifier import Classifier
 from model.file import check_fits, load_classifier
+from model.networks import load_weights
+from shared.options import add_test_time_augmentation
+from shared.output import check_output
 
 PACKAGES = ["onnx", "onnxscript", "onnxruntime"]
-PICTURES = 256  # to check with
-AT_A_TIME = 100  # another number than it is exported with, and the last batch is smaller
+IMAGES = 256  # to check with
+BATCH_SIZE = 100  # another number than is exported with, and the last batch is smaller
 TOLERANCE = 1e-3  # of a probability
 
 
 class Probabilities(nn.Module):
-    """What is exported: uint8 (N, 3, H, W) to float32 (N, classes)."""
+    """The model that is exported: uint8 (N, 3, H, W) to float32 (N, classes)."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -55,27 +61,32 @@ class Probabilities(nn.Module):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
-    parser.add_argument("--model", type=Path, default=MODEL, help="%(default)s if left out")
-    parser.add_argument(
-        "--output", type=Path, default=MODEL.with_suffix(".onnx"), help="%(default)s if left out"
-    )
-    arguments = parser.parse_args()
+    arguments = parse()
+    check_output("--output", arguments.output, ".onnx", [arguments.model])
     check_packages()
-    if arguments.output.is_dir():
-        raise UserError(f"--output {arguments.output}: is a folder; name a file")
-
-    classifier = load_classifier(arguments.model)
+    classifier = load_classifier(arguments.model, arguments.test_time_augmentation)
     model = Probabilities(in_float32(classifier)).eval()
-    images, origin = pictures(classifier)
+    images, origin = images_to_check(classifier)
     print("exporting", file=sys.stderr, flush=True)
     content, opset = to_onnx(model, classifier)
     difference = compare(model, content, images)
     write_bytes(arguments.output, content)
     print(f"{arguments.output}: {len(content) / 1e6:.2f} MB, opset {opset}")
     print(
-        f"{len(images)} {origin}: the same classes; probabilities differ by {difference:.1e} at most"
+        f"{len(images)} {origin}: the same classes; "
+        f"probabilities differ by {difference:.1e} at most"
     )
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("--model", type=Path, default=MODEL, help="default: %(default)s")
+    parser.add_argument("--output", type=Path, help="default: beside the model, ending in .onnx")
+    add_test_time_augmentation(parser)
+    arguments = parser.parse_args()
+    if arguments.output is None:
+        arguments.output = arguments.model.with_suffix(".onnx")
+    return arguments
 
 
 def check_packages() -> None:
@@ -85,59 +96,57 @@ def check_packages() -> None:
 
 
 def in_float32(classifier: Classifier) -> Classifier:
-    """The same classifier, to compute in float32 whatever its recipe says."""
+    """Return a copy of the classifier that computes in float32, whatever its recipe says."""
     description = classifier.description
-    if description.recipe.precision != "float32":
-        print(
-            f"the recipe's precision is {description.recipe.precision}; exported as float32",
-            file=sys.stderr,
-        )
+    precision = description.recipe.precision
+    if precision != "float32":
+        print(f"the recipe's precision is {precision}; exported as float32", file=sys.stderr)
     recipe = description.recipe.model_copy(update={"precision": "float32"})
     copy = Classifier(description.model_copy(update={"recipe": recipe}))
-    copy.network.load_state_dict(classifier.network.state_dict())
+    copy.test_time_augmentation = classifier.test_time_augmentation
+    load_weights(copy.network, classifier.network.state_dict())
     return copy
 
 
-def pictures(classifier: Classifier) -> tuple[Array, str]:
-    """Pictures to check with, uint8 (n, 3, H, W), and what they are: test pictures, or made-up ones and why."""
+def images_to_check(classifier: Classifier) -> tuple[Array, str]:
+    """Return test images, uint8 (n, 3, H, W), or generated ones if there are none; and which."""
     size = classifier.description.image_size
     try:
         test = load_images("test")
         check_fits(classifier, test.dataset)
     except UserError as error:
-        made_up = np.random.default_rng(0).integers(0, 256, (PICTURES, 3, size, size), np.uint8)
-        return made_up, f"made-up pictures ({error})"
-    chosen = np.linspace(0, len(test.images) - 1, min(PICTURES, len(test.images))).astype(
-        np.int64
-    )  # of every class
-    return test.images.read(chosen), f"test pictures of {test.dataset.name}"
+        generated = np.random.default_rng(0).integers(0, 256, (IMAGES, 3, size, size), np.uint8)
+        return generated, f"generated images ({error})"
+    count = min(IMAGES, len(test.images))
+    # Spread over the whole file, which may be sorted by class.
+    chosen = np.linspace(0, len(test.images) - 1, count).astype(np.int64)
+    return test.images.read(chosen), f"test images of {test.dataset.name}"
 
 
 def to_onnx(model: Probabilities, classifier: Classifier) -> tuple[bytes, int]:
-    """The model as an ONNX file's bytes, and its opset."""
-    from onnx_ir.passes.common import (
-        ClearMetadataAndDocStringPass,  # a second or two that --help need not wait
-    )
+    """Return the bytes of the model's ONNX file, and its opset."""
+    # Takes a second or two, which --help does not need.
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     description = classifier.description
     size = description.image_size
-    example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     with contextlib.redirect_stdout(sys.stderr):
         exported = torch.onnx.export(
             model,
-            (example,),
+            (torch.zeros(2, 3, size, size, dtype=torch.uint8),),
             input_names=["images"],
             output_names=["probabilities"],
             dynamic_shapes=({0: torch.export.Dim("N")},),
             verbose=False,
         )
     assert exported is not None
-    ClearMetadataAndDocStringPass()(
-        exported.model
-    )  # of every node, the lines of code with the paths of this machine
+    # Each node has the lines of code that it comes from, with the paths of this machine.
+    ClearMetadataAndDocStringPass()(exported.model)
     exported.model.metadata_props.update(
         classes=json.dumps(description.classes, ensure_ascii=False),
         image_size=str(size),
+        fit=description.fit,
+        test_time_augmentation=classifier.test_time_augmentation,
         description=description.model_dump_json(),
     )
     content: bytes = exported.model_proto.SerializeToString(deterministic=True)
@@ -146,18 +155,18 @@ def to_onnx(model: Probabilities, classifier: Classifier) -> tuple[bytes, int]:
 
 @torch.inference_mode()
 def compare(model: Probabilities, content: bytes, images: Array) -> float:
-    """The largest difference between PyTorch's and ONNX Runtime's probabilities.
+    """Return the largest difference between PyTorch's and ONNX Runtime's probabilities.
 
     Raises:
-        UserError: it is more than ``TOLERANCE``, or a class differs.
+        UserError: The difference is more than ``TOLERANCE``, or a class differs.
     """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     differences, changed = [], 0
-    with Progress(total=len(images), desc="Check", unit="picture") as progress:
-        for start in range(0, len(images), AT_A_TIME):
-            batch = images[start : start + AT_A_TIME]
+    with Progress(total=len(images), desc="Check", unit="image") as progress:
+        for start in range(0, len(images), BATCH_SIZE):
+            batch = images[start : start + BATCH_SIZE]
             ours = model(torch.from_numpy(batch)).numpy()
             (theirs,) = session.run(["probabilities"], {"images": batch})
             differences.append(np.abs(ours - theirs).max())
@@ -166,9 +175,9 @@ def compare(model: Probabilities, content: bytes, images: Array) -> float:
     largest = float(np.max(differences))  # NaN if one is
     if changed or not largest <= TOLERANCE:
         raise UserError(
-            f"ONNX Runtime and PyTorch give {changed} of {len(images)} pictures another class, and probabilities that "
-            f"differ by {largest:.1e}; 0 and {TOLERANCE:g} are allowed, so nothing is written; try other versions of "
-            f"{', '.join(PACKAGES)}"
+            f"ONNX Runtime and PyTorch give {changed} of {len(images)} images another class, and "
+            f"probabilities that differ by {largest:.1e}; 0 and {TOLERANCE:g} are allowed, so "
+            f"nothing is written; try other versions of {', '.join(PACKAGES)}"
         )
     return largest
 

@@ -1,23 +1,21 @@
-"""What is on these pictures? The three likeliest classes of each, by a trained model.
+"""What is on these images? The three likeliest classes of each, by a trained model.
 
-    python tools/predict.py [MODEL.safetensors] PICTURE... [--json] [--figure OUT.png] [--device auto]
+    python tools/predict.py [MODEL.safetensors] IMAGE... [--json] [--figure OUT.png] [--device auto]
+                            [--test-time-augmentation recipe]
 
-A PICTURE is a file that Pillow reads, a folder, of which everything in it and below is taken, or ``-`` for the bytes of
-one on standard input. All that is needed is in the model file, so no parameters are read and any working directory will
-do; without one it is models/classifier.safetensors. Pictures are brought to the model's size, and its test-time
-averaging is done.
+An IMAGE is a file that Pillow reads, a folder, which stands for all files in it and below, or ``-``
+for the bytes of one image on standard input. The model file has all that is needed, so no
+parameters are read and any working directory will do; without one it is
+models/classifier.safetensors. Images are brought to the model's size as the download stage did it.
 
-Prints a line a picture, as batches finish; with --json, at the end, a list of {"picture", "predictions": [{"class",
-"probability"}, ...]}, the likeliest first, probabilities in 0..1. A picture that cannot be read is named on standard
-error and is not in the list; the others are done, and the status is 1. --figure draws the first 50. No more than 64
-pictures are in memory beside these. About five seconds, most of them for importing libraries; then what decoding takes.
+Prints one line per image, as batches finish; with --json, at the end, a list of {"image",
+"predictions": [{"class", "probability"}, ...]}, the likeliest first, probabilities in 0..1. An
+image that cannot be read is named on standard error and is not in the list; the others are
+predicted, and the status is 1. --figure draws the first 50. No more than 64 images are in memory
+besides these. About five seconds, most of them for importing libraries; then what decoding takes.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
-
+import _paths  # noqa: F401
 from common.stage import exit_on_interrupt, run_tool
 
 if __name__ == "__main__":
@@ -27,56 +25,63 @@ import argparse
 import io
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TextIO, get_args
+from pathlib import Path
+from typing import TextIO
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from common.arrays import Array
-from common.errors import UserError
+from common.errors import UserError, printable
 from common.files import MODEL
 from common.progress import Progress
-from common.section import Device
 from figures.grid import Caption, image_grid
 from figures.style import save_figure
-from model.classifier import Classifier
+from model.classifier import Classifier, Description, predict_batches
 from model.device import select_device
 from model.file import load_classifier
-from sources.decode import decode_picture
-from sources.hidden import report_hidden, visible
+from shared.image_files import list_images, read_image
+from shared.options import add_device, add_test_time_augmentation
+from shared.output import check_output
+from sources.decode import decode_image
 
-AT_A_TIME = 64  # pictures decoded and predicted together
-TOP = 3  # classes named
-MOST_DRAWN = 50  # pictures in a figure, which has to be held in memory and looked at
+BATCH_SIZE = 64  # images that are decoded and predicted together
+TOP = 3  # classes named per image
+MOST_DRAWN = 50  # images in a figure, which has to be held in memory and looked at
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A picture as the network saw it, uint8 (3, H, W), and its likeliest classes with their probabilities."""
+    """An image as the network sees it, uint8 (3, H, W), and its likeliest classes."""
 
-    picture: str
+    name: str
     image: Array
-    top: list[tuple[str, float]]
+    top: list[tuple[str, float]]  # class and probability, the highest first
 
 
 def main() -> None:
     arguments = parse()
-    classifier = load_classifier(arguments.model).to(select_device(arguments.device)).eval()
-    pictures = [picture for name in arguments.pictures for picture in list_pictures(name)]
-    widths = max(map(len, pictures)), max(map(len, classifier.description.classes))
+    names = [name for argument in arguments.images for name in list_images(argument)]
+    if arguments.figure is not None:
+        given = [arguments.model, *map(Path, names)]
+        check_output("--figure", arguments.figure, ".png", given)
+    classifier = load_classifier(arguments.model, arguments.test_time_augmentation)
+    classifier.to(select_device(arguments.device))
+    widths = width(names), width(classifier.description.classes)
 
     done = 0
     listed: list[dict[str, object]] = []
     drawn: list[Prediction] = []
-    with Progress(total=len(pictures), desc="Predict", unit="picture") as progress:
-        for prediction in predict(classifier, pictures, progress):
+    with Progress(total=len(names), desc="Predict", unit="image") as progress:
+        for prediction in predict_files(classifier, names, progress):
             done += 1
             if arguments.json:
                 listed.append(as_json(prediction))
             else:
-                say(as_text(prediction, *widths), progress, sys.stdout)
+                print_above(progress, as_text(prediction, *widths), sys.stdout)
             if arguments.figure is not None and len(drawn) < MOST_DRAWN:
                 drawn.append(prediction)
 
@@ -84,142 +89,105 @@ def main() -> None:
         print(json.dumps(listed, indent=2, allow_nan=False))
     if drawn:
         draw(drawn, done, classifier.description.title, arguments.figure)
-    if done < len(pictures):
+    if done < len(names):
         raise UserError(
-            f"{len(pictures) - done} of {len(pictures)} pictures could not be read; they are named above"
+            f"{len(names) - done} of {len(names)} images could not be read; they are named above"
         )
 
 
 def parse() -> argparse.Namespace:
-    """The command line, with the model set apart from the pictures.
+    """Return the command line, with the model set apart from the images.
 
     Raises:
-        UserError: there are no pictures, or the figure would take a folder's place.
+        UserError: No images are named.
     """
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument(
-        "pictures",
-        metavar="PICTURE",
+        "images",
+        metavar="IMAGE",
         nargs="+",
-        help="file, folder, or - for standard input; first, if any, the model",
+        help="file, folder, or - for standard input; the first may be the model",
     )
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument(
-        "--figure", type=Path, metavar="OUT.png", help="draw the pictures with their classes"
+        "--figure", type=Path, metavar="OUT.png", help="draw the images with their classes"
     )
-    parser.add_argument(
-        "--device", choices=get_args(Device), default="auto", help="%(default)s if left out"
-    )
+    add_device(parser)
+    add_test_time_augmentation(parser)
     arguments = parser.parse_args()
     arguments.model = MODEL
-    if arguments.pictures[0].endswith(".safetensors"):
-        arguments.model = Path(arguments.pictures.pop(0))
-    if not arguments.pictures:
+    if arguments.images[0].endswith(".safetensors"):
+        arguments.model = Path(arguments.images.pop(0))
+    if not arguments.images:
         raise UserError(
-            f"{arguments.model}: a model and no picture; name files, folders, or - for standard input"
+            f"{arguments.model}: a model but no image; name files, folders, or - for standard input"
         )
-    if arguments.figure is not None and arguments.figure.is_dir():
-        raise UserError(f"--figure {arguments.figure}: is a folder; name a file")
     return arguments
 
 
-def list_pictures(name: str) -> list[str]:
-    """The files that an argument stands for, sorted; what is none stays, to be refused when its turn comes."""
-    folder = Path(name)
-    if name == "-" or not folder.is_dir():
-        return [name]
-    entries = [entry for entry in folder.rglob("*") if entry.is_symlink() or not entry.is_dir()]
-    inside = sorted(entry.relative_to(folder).as_posix() for entry in entries)
-    report_hidden(inside, folder)
-    return [str(folder / path) for path in visible(inside)] or [name]
-
-
-def predict(
-    classifier: Classifier, pictures: list[str], progress: Progress
+def predict_files(
+    classifier: Classifier, names: list[str], progress: Progress
 ) -> Iterator[Prediction]:
-    """Yield what the classifier makes of each picture, in their order; those that cannot be read are named instead.
+    """Yield a prediction for each image, in order; print the names of those that cannot be read.
 
     Raises:
-        UserError: it makes NaN of a picture.
+        UserError: The probabilities of an image are not finite.
     """
-    classes = classifier.description.classes
-    for start in range(0, len(pictures), AT_A_TIME):
-        batch = pictures[start : start + AT_A_TIME]
-        images = decode(batch, classifier.description.image_size, progress)
-        if images:
-            rows = probabilities(classifier, np.stack([image for _, image in images]))
-            for (picture, image), row in zip(images, rows, strict=True):
-                if not np.isfinite(row).all():
-                    raise UserError(
-                        f"{picture}: the model makes NaN of it; train again with a lower learning_rate"
-                    )
-                yield Prediction(
-                    picture,
-                    image,
-                    [(classes[label], float(row[label])) for label in likeliest(row)],
-                )
+    description = classifier.description
+    for start in range(0, len(names), BATCH_SIZE):
+        batch = names[start : start + BATCH_SIZE]
+        decoded = list(decode_files(batch, description, progress))
+        if decoded:
+            images = np.stack([image for _, image in decoded])
+            (probabilities,) = predict_batches(classifier, [images])
+            for (name, image), row in zip(decoded, probabilities, strict=True):
+                yield Prediction(name, image, likeliest(name, row, description.classes))
         progress.update(len(batch))
 
 
-def decode(batch: list[str], size: int, progress: Progress) -> list[tuple[str, Array]]:
-    """The pictures that can be read, uint8 (3, size, size), each after its name; the others are named."""
-    images = []
-    for picture in batch:
+def decode_files(
+    names: list[str], description: Description, progress: Progress
+) -> Iterator[tuple[str, Array]]:
+    """Yield name and image, uint8 (3, H, W), of each file that can be read; print the others."""
+    for name in names:
         try:
-            images.append((picture, decode_picture(read(picture), size)))
+            yield name, decode_image(read_image(name), description.image_size, description.fit)
         except UserError as error:
-            say(f"{picture}: {error}", progress, sys.stderr)
-    return images
+            print_above(progress, f"{printable(name)}: {error}", sys.stderr)
 
 
-def read(picture: str) -> bytes:
-    """The bytes of a file, or of standard input.
-
-    Raises:
-        UserError: there are none to be had.
-    """
-    if picture == "-":
-        return sys.stdin.buffer.read()
-    path = Path(picture)
-    try:
-        if path.is_dir():
-            raise UserError(
-                "a folder without pictures, or a link to a folder, which is not followed"
-            )
-        if path.exists() and not path.is_file():
-            raise UserError("neither a file nor a folder")  # reading a pipe might wait for ever
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(str(error.strerror)) from None
-
-
-@torch.inference_mode()
-def probabilities(classifier: Classifier, images: Array) -> Array:
-    """Of the classes: float32 (N, classes), for uint8 (N, 3, H, W)."""
-    device = next(classifier.parameters()).device
-    logits = classifier.average(torch.from_numpy(images).to(device)).cpu()
-    return np.asarray(logits.softmax(dim=1))
-
-
-def likeliest(row: Array) -> list[int]:
-    """The labels of the highest probabilities, (classes,), highest first; of equal ones the first, as argmax has it."""
-    return [int(label) for label in np.argsort(-row, kind="stable")[:TOP]]
+def likeliest(name: str, probabilities: Tensor, classes: list[str]) -> list[tuple[str, float]]:
+    """Return the most probable classes and their probabilities, in label order where these tie."""
+    if not probabilities.isfinite().all():
+        raise UserError(
+            f"{name}: the model's probabilities are NaN; train again with a lower learning_rate"
+        )
+    values, labels = probabilities.sort(descending=True, stable=True)
+    return [
+        (classes[label], value)
+        for label, value in zip(labels[:TOP].tolist(), values[:TOP].tolist(), strict=True)
+    ]
 
 
 def as_json(prediction: Prediction) -> dict[str, object]:
     top = [{"class": name, "probability": probability} for name, probability in prediction.top]
-    return {"picture": prediction.picture, "predictions": top}
+    return {"image": prediction.name, "predictions": top}
 
 
-def as_text(prediction: Prediction, picture_width: int, class_width: int) -> str:
+def as_text(prediction: Prediction, name_width: int, class_width: int) -> str:
     shares = [
-        f"{name:{class_width}} {100 * probability:5.1f} %" for name, probability in prediction.top
+        f"{printable(name):{class_width}} {100 * probability:5.1f} %"
+        for name, probability in prediction.top
     ]
-    return f"{prediction.picture:{picture_width}}  {'   '.join(shares)}"
+    return f"{printable(prediction.name):{name_width}}  {'   '.join(shares)}"
 
 
-def say(line: str, progress: Progress, file: TextIO) -> None:
-    """Print a line; on a terminal, between the bar and what is above it."""
+def width(names: list[str]) -> int:
+    return max(len(printable(name)) for name in names)
+
+
+def print_above(progress: Progress, line: str, file: TextIO) -> None:
+    """Print a line; on a terminal, above the bar."""
     if progress.on_terminal:
         progress.write(line, file=file)
     else:
@@ -227,28 +195,23 @@ def say(line: str, progress: Progress, file: TextIO) -> None:
 
 
 def draw(drawn: list[Prediction], done: int, title: str, path: Path) -> None:
-    """Write a PNG: the grid of these pictures, each under its class, out of so many that were done."""
+    """Write a PNG of these images, out of ``done`` predicted ones, each with its name and class."""
     captions = [
-        Caption(f"{name}: {100 * probability:.1f} %")
-        for name, probability in (one.top[0] for one in drawn)
+        Caption(f"{name}: {100 * probability:.1f} %", name=Path(prediction.name).name)
+        for prediction in drawn
+        for name, probability in prediction.top[:1]
     ]
-    left_out = f"; {done - len(drawn):,} more pictures left out" if done > len(drawn) else ""
-    figure = image_grid(
-        np.stack([one.image for one in drawn]),
-        captions,
-        "What the Model Sees",
-        f"{title}{left_out}",
-    )
+    left_out = f"; {done - len(drawn):,} more images left out" if done > len(drawn) else ""
+    images = np.stack([prediction.image for prediction in drawn])
+    figure = image_grid(images, captions, "What the Model Sees", f"{title}{left_out}")
     save_figure(figure, path)
 
 
 if __name__ == "__main__":
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a name that cannot be printed must not stop the rest
+        # A name that the terminal's encoding lacks must not stop the rest.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if hasattr(signal, "SIGPIPE"):
-        signal.signal(
-            signal.SIGPIPE, signal.SIG_DFL
-        )  # as any program ends when `| head` has seen enough
+        # End without a message when the reader of a pipe, such as head, has read enough.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     run_tool(main)

@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 from common.errors import UserError
+from sources.directory import LARGEST_FILE
 from sources.hidden import report_hidden, visible
+
+TOO_LARGE = f"more than {LARGEST_FILE:,} bytes, which no image needs"
 
 
 def list_images(argument: str) -> list[str]:
@@ -26,16 +29,22 @@ def read_image(name: str) -> bytes:
     """Return the bytes of a file, or of standard input.
 
     Raises:
-        UserError: It cannot be read, or is not a file.
+        UserError: It cannot be read, is not a file, or is larger than an image can be.
     """
-    if name == "-":
-        return sys.stdin.buffer.read()
     path = Path(name)
     try:
-        if path.is_dir():
+        if name == "-":
+            content = sys.stdin.buffer.read(LARGEST_FILE + 1)
+        elif path.is_dir():
             raise UserError("a folder without images, or a link to a folder, which is not followed")
-        if path.exists() and not path.is_file():
+        elif path.exists() and not path.is_file():
             raise UserError("neither a file nor a folder")  # reading a pipe might never end
-        return path.read_bytes()
+        elif path.exists() and path.stat().st_size > LARGEST_FILE:
+            raise UserError(TOO_LARGE)
+        else:
+            content = path.read_bytes()
     except OSError as error:
         raise UserError(str(error.strerror)) from None
+    if len(content) > LARGEST_FILE:
+        raise UserError(TOO_LARGE)
+    return content

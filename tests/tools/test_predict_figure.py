@@ -1,0 +1,55 @@
+"""tools/predict.py --figure draws each image with its name and its class."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import predict
+from figures.style import save_figure
+from helpers import lay_out
+from predictions import expected, pngs_of, run
+from project import Project
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The figures that are saved."""
+    drawn: list[Any] = []
+
+    def keep_and_save(figure: Any, path: Path) -> None:
+        drawn.append(figure)
+        save_figure(figure, path)
+
+    monkeypatch.setattr(predict, "save_figure", keep_and_save)
+    return drawn
+
+
+def test_the_figure_holds_each_image_with_its_name_and_class(
+    trained: Project, monkeypatch: pytest.MonkeyPatch, figures: list[Any]
+) -> None:
+    lay_out(trained.path / "images", pngs_of(trained, 7))
+    run(monkeypatch, "images", "--figure", "out.png")
+    with Image.open("out.png") as image:
+        assert image.format == "PNG"
+        assert image.height < image.width  # rows of five
+    probabilities = expected(trained.model, trained.images / "test_images.npy", 7)
+    texts = [text.get_text() for text in figures[0].texts]
+    for index, row in enumerate(probabilities):
+        assert f"{row.argmax()}: {100 * row.max():.1f} %" in texts
+        assert f"{index:03}.png" in texts
+    images = np.load(trained.images / "test_images.npy")
+    for index, axes in enumerate(figures[0].axes):
+        assert (axes.images[0].get_array().transpose(2, 0, 1) == images[index]).all()
+
+
+def test_a_figure_of_very_many_images_says_how_many_are_left_out(
+    trained: Project, monkeypatch: pytest.MonkeyPatch, figures: list[Any]
+) -> None:
+    lay_out(trained.path / "images", pngs_of(trained, 5))
+    monkeypatch.setattr(predict, "MOST_DRAWN", 2)
+    run(monkeypatch, "images", "--figure", "out.png")
+    assert len(figures[0].axes) == 2
+    assert figures[0].texts[1].get_text() == "digits, recipe quick; 3 more images left out"
