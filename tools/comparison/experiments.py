@@ -42,7 +42,7 @@ class Runs:
         self.runs.append(run)
 
 
-def read_runs(root: Path = Path()) -> Runs:
+def read_runs() -> Runs:
     """Read the experiments that started from HEAD, HEAD itself and the workspace.
 
     Raises:
@@ -50,20 +50,20 @@ def read_runs(root: Path = Path()) -> Runs:
     """
     from dvc.exceptions import DvcException  # a second that --help need not wait
     from dvc.repo import Repo
-    from dvc.scm import SCMError
+    from dvc.scm import Git
 
+    runs = Runs()
     try:
         # Not dvc.api.exp_show: it turns numbers into text, and renames keys of params that metrics
         # have as well.
-        with Repo.open(str(root), uninitialized=False) as repo:
-            if not getattr(repo.scm, "root_dir", None) or repo.scm.no_commits:
+        with Repo() as repo:
+            if not isinstance(repo.scm, Git) or repo.scm.no_commits:
                 raise UserError(
-                    "experiments start from a Git commit, and there is none here; commit first"
+                    "experiments start from a Git commit, and there is none; commit first"
                 )
-            runs = Runs()
             for name, state, status in in_order(repo.experiments.show()):
                 collect(runs, repo, name, state, status)
-    except (DvcException, SCMError) as error:
+    except DvcException as error:
         raise UserError(f"experiments cannot be read: {' '.join(str(error).split())}") from None
     return runs
 

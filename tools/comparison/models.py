@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.errors import UserError
+from common.errors import UserError, shown
 from comparison.revisions import read_dataset, read_predictions
 from comparison.statistics import matched_interval, mcnemar
 
@@ -43,7 +43,7 @@ def pair(a: str, b: str) -> Pairs:
     datasets = [read_dataset(revision) for revision in (a, b)]
     left, right = (read_predictions(revision) for revision in (a, b))
     differing = [
-        f"{key} is {datasets[0].get(key)} at {a}, {datasets[1].get(key)} at {b}"
+        f"{key} is {shown(datasets[0].get(key))} at {a}, {shown(datasets[1].get(key))} at {b}"
         for key in ("name", "classes", "source", "sha256")
         if datasets[0].get(key) != datasets[1].get(key)
     ]
@@ -51,10 +51,11 @@ def pair(a: str, b: str) -> Pairs:
         if datasets[0].get("name") != datasets[1].get("name"):
             raise UserError(f"the data sets differ: {differing[0]}; evaluate both on one")
         return match_by_name(left, right, a, b, differing)
-    others = [each for each in differing if not each.startswith("source ")]
-    if others:
+    if datasets[0].get("sha256"):  # then the source may have moved
+        differing = [each for each in differing if not each.startswith("source ")]
+    if differing:
         raise UserError(
-            f"the data sets differ: {others[0]}; and predictions.csv of one of them has no file "
+            f"the data sets differ: {differing[0]}; and predictions.csv of one of them has no file "
             "names to match by; evaluate both on one"
         )
     return match_by_position(left, right, a, b)

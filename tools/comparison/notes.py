@@ -37,7 +37,7 @@ def varying_data(groups: list[Group]) -> Iterator[str]:
     """Yield in which groups the seeds decide on more than initial weights and order."""
     split = [group for group in groups if len(group.seeds("download.seed")) > 1]
     if split:
-        yield f"download.seed differs {within(split, groups)}: other test images, not only weights."
+        yield f"download.seed also decides on the test images {within(split, groups)}."
     held_out = [
         group
         for group in groups

@@ -45,7 +45,6 @@ def groups_as_json(table: Table) -> str:
             ],
             "notes": table.notes,
         },
-        ensure_ascii=False,
         allow_nan=False,
     )
 
