@@ -30,7 +30,7 @@ def draw_history(history: list[Row], subtitle: str) -> Figure:
                 line: Any = {"color": color, "label": column.split("_")[0]}
                 axes.plot(epochs, [row[column] for row in history], "o-", **line)
             axes.set(xlabel="epoch", title=title)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
             if len(measured) > 1:
                 axes.legend()
         axes.set_ylim(0, None)  # a constant learning rate is a level line, not noise

@@ -74,13 +74,12 @@ def folder_of_images(download: Download, dataset: Dataset) -> str | None:
     None if they came from an archive or with a library. It is relative if the folder lies in the
     project, so that it holds in every copy of it.
     """
-    match download.dataset, download.source, dataset.sha256:
-        case "folder", str(source), None:
-            path, project = Path(os.path.abspath(source)), Path.cwd()  # noqa: PTH100 - not through links
-            if path.is_relative_to(project):
-                return f"../{quote(path.relative_to(project).as_posix())}/"
-            return f"{path.as_uri()}/"
-    return None
+    path = Path(os.path.abspath(download.source))  # noqa: PTH100 - resolve would follow links
+    if download.dataset != "folder" or dataset.sha256 is not None:
+        return None
+    if path.is_relative_to(Path.cwd()):
+        return f"../{quote(path.relative_to(Path.cwd()).as_posix())}/"
+    return f"{path.as_uri()}/"
 
 
 def url_of_image(folder: str, name: str) -> str:

@@ -59,9 +59,8 @@ def width_of(text: Text) -> float:
 
 def shrink_to(text: Text, width: float) -> None:
     """Make a text's font smaller until the text is at most ``width`` points wide."""
-    actual = width_of(text)
-    if actual > width:
-        text.set_fontsize(float(text.get_fontsize()) * width / actual)
+    while (actual := width_of(text)) > width:  # hinting: the width is not in proportion to the size
+        text.set_fontsize(float(text.get_fontsize()) * min(0.99, width / actual))
 
 
 def shorten(text: str, length: int) -> str:

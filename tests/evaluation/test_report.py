@@ -1,176 +1,178 @@
-"""The page that evaluate writes: whole, by itself, true, and the same each time. On digits, from download to report."""
+"""The page that evaluate writes: whole, by itself, true, safe, and fit for a phone."""
 
-import base64
-import csv
-import io
-import json
-import re
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
-from helpers import DIGITS, ROOT, write_params
 from PIL import Image
 
-import download
-import evaluate
-import train
-from common.arrays import Dataset, labels_path
-from common.params import load_params
-from evaluation import report
-from model.classifier import Description
+from common.errors import printable
+from common.params import Download
+from evaluation.provenance import folder_of_images, url_of_image
+from evaluation.report import FIGURES, report_html
+from made_up import class_names, make_dataset, make_description, make_measurements
+from page import Page, check_by_itself
 
-NAMES = ["<script>alert(1)</script>", "cats & dogs", '"quoted" > 2']
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and the text between them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+NAMES = ["<script>alert(1)</script>", "cats & dogs", '"quoted" > 2', "line\nbreak \x1b[31m", "=1+1"]
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An untrained project on digits, where a few epochs are enough."""
-    write_params(tmp_path, DIGITS, {"recipes": {"quick": {"epochs": 5}}})
-    monkeypatch.chdir(tmp_path)
-    download.main()
-    threads = torch.get_num_threads()
-    yield tmp_path
-    torch.set_num_threads(threads)
+def made_page(
+    reports: Path, names: list[str], folder: str | None = None, **validation: float
+) -> str:
+    measured = make_measurements(names, 1000, **validation)
+    dataset, description = make_dataset(names, 1000, names[0]), make_description(names, names[0])
+    facts = {"recipe": "tutorial", "<b>": "a\nb"}
+    return report_html(measured, description, dataset, facts, folder, reports)
 
 
-def outputs(project: Path) -> dict[str, bytes]:
-    return {
-        path.name: path.read_bytes()
-        for path in (project / "reports").iterdir()
-        if path.name != "timing.csv"
-    }
+def draw_noise(path: Path, pixels: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (pixels, pixels, 3), np.uint8)
+    Image.fromarray(noise).save(path)
 
 
-def test_trained_on_digits(project: Path) -> None:
-    train.main()
-    evaluate.main()
-    first = outputs(project)
-    evaluate.main()
-
-    assert outputs(project) == first, "the same inputs must give the same bytes"
-    html = first["report.html"].decode()
-    page = Page(html)
-    metrics = json.loads(first["metrics.json"])
-    assert metrics["accuracy"] > 80
-    for key in ("accuracy", "ci_low", "ci_high", "mean_class", "top_3", "ece", "loss"):
-        assert f"{metrics[key]}" in page.text
-    assert "Better than chance" in page.text
-    for row in csv.DictReader(io.StringIO(first["class_accuracy.csv"].decode())):
-        for key in ("percent", "percent_low", "percent_high", "f1"):
-            assert row[key] in page.text
-    for expected in ("learning_rate", "0.05", "one_cycle", "torch", "scikit-learn"):
-        assert expected in page.text
-    pictures = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
-    shown = [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in pictures]
-    assert shown == [first[name] for name in report.PICTURES], "every picture, as it is"
-    assert all(attributes["alt"] for tag, attributes in page.tags if tag == "img")
-    check_by_itself(html)
-
-
-def test_shuffled_labels_are_no_better_than_chance(project: Path) -> None:
-    labels = np.load(labels_path("train"))
-    np.save(labels_path("train"), np.random.default_rng(0).permutation(labels))
-
-    train.main()
-    evaluate.main()
-
-    metrics = json.loads((project / "reports" / "metrics.json").read_text())
-    # Not that 10 % is within the interval: such a model gives few of the classes, which spreads wider than a coin's.
-    assert metrics["ci_low"] < 10.4
-    assert 4 < metrics["accuracy"] < 16
-    assert "No better than chance" in Page((project / "reports" / "report.html").read_text()).text
-
-
-def check_by_itself(html: str) -> None:
-    assert len(html.encode()) < 2_000_000
-    assert not re.search(r"https?://|@import|url\(", html)
-    for tag, attributes in Page(html).tags:
-        assert tag not in ("script", "link", "iframe", "object", "embed", "base")
-        assert not [name for name in attributes if name.startswith("on")]
-        for name in ("src", "href", "srcset"):
-            assert (attributes.get(name) or "data:").startswith("data:")
-
-
-def made_report(reports: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A page about classes whose names are markup."""
-    recipe = load_params(ROOT / "params.yaml").recipes["tutorial"]
-    about = {"classes": NAMES, "image_size": 32}
-    description = Description.model_validate(
-        about
-        | {"dataset": NAMES[0], "recipe_name": "a<b", "recipe": recipe.model_dump(), "seed": 0}
-        | {"threads": 1, "processes": 1, "torch": "2"}
-    )
-    dataset = Dataset.model_validate(
-        about
-        | {"name": NAMES[0], "counts": {"train": 9, "test": 300}, "source": "<b>", "sha256": None}
-    )
-    matrix = np.full((3, 3), 10) + 70 * np.eye(3, dtype=np.int64)
-    labels, predicted = (axis.repeat(matrix.ravel()) for axis in np.indices((3, 3)).reshape(2, -1))
-    probabilities = np.eye(3)[predicted]
-    per_class = evaluate.measure_classes(probabilities, labels, matrix, NAMES)
-    metrics = evaluate.measure(
-        probabilities, labels, matrix, evaluate.calibrate(probabilities, labels)
-    )
-    monkeypatch.setattr(report, "MODEL", ROOT / "params.yaml")  # any file with a checksum
-    return report.report_html(description, dataset, metrics, per_class, reports)
-
-
-def test_names_are_text_not_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    html = made_report(tmp_path, monkeypatch)
+def test_names_are_text_not_markup(tmp_path: Path) -> None:
+    html = made_page(tmp_path, NAMES, "../images/")
     check_by_itself(html)
     page = Page(html)
     for name in NAMES:
-        assert page.text.count(name) >= 1
-    assert not [tag for tag, _ in page.tags if tag == "b"]
+        rows = [row for row in page.rows if row[0] == printable(name)]
+        assert rows and rows[0][1] == f"{int(rows[0][1]):,}"
+    assert not {tag for tag, _ in page.tags} & {"b", "script"}
+    assert not set(page.text) & {"\x1b", "\x07"}
 
 
-def test_small_enough_whatever_the_pictures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noise = (
-        np.random.default_rng(0)
-        .integers(0, 256, (1500, 1500, 3), np.uint8)
-        .repeat(2, axis=0)
-        .repeat(2, axis=1)
-    )
-    for name in report.PICTURES:
-        image = Image.fromarray(noise if name == "mistakes.png" else noise[:200, :200])
-        image.save(tmp_path / name)
-    html = made_report(tmp_path, monkeypatch)
+def test_what_is_known_about_the_data_and_the_seed_is_said(tmp_path: Path) -> None:
+    text = Page(made_page(tmp_path, class_names(4))).text
+    assert "12,345 training images, 1,000 test images, 4 classes" in text
+    assert "This is one model, trained with seed 7; another seed gives another accuracy." in text
+    assert "The class is among the three most probable: " in text
+    assert "validation" not in text
+
+
+def test_validation_numbers_are_told_if_there_are_any(tmp_path: Path) -> None:
+    text = Page(made_page(tmp_path, class_names(2), val_acc=12.25, val_loss=0.5)).text
+    assert "Accuracy on the validation images: 12.25 %" in text
+    assert "Cross-entropy on the validation images: 0.5" in text
+    assert "three most probable" not in text  # of two classes
+
+
+def test_the_surest_100_mistakes_are_listed_by_name(tmp_path: Path) -> None:
+    names = class_names(5)
+    wrong = make_measurements(names).predictions.query("actual != predicted")
+    surest = wrong.sort_values("confidence", ascending=False, kind="stable").head(100)
+    assert len(surest) == 100
+    rows = Page(made_page(tmp_path, names)).rows
+    start = next(index for index, row in enumerate(rows) if row[0] == "file") + 1
+    assert rows[start : start + 100] == [
+        [row["file"], row["actual"], row["predicted"], f"{row['confidence']:.1%}"]
+        for row in surest.to_dict("records")
+    ]
+
+
+def test_the_pairs_confused_most_are_listed_with_counts(tmp_path: Path) -> None:
+    names = class_names(6)
+    table = make_measurements(names).predictions.query("actual != predicted")
+    counts = table.groupby(["actual", "predicted"]).size().sort_values(ascending=False)
+    rows = Page(made_page(tmp_path, names)).rows
+    start = next(index for index, row in enumerate(rows) if row[0] == "actual") + 1
+    shown = rows[start : start + 15]
+    assert [int(row[2]) for row in shown] == counts.head(15).tolist()
+    for actual, predicted, count, share in shown:
+        assert counts[actual, predicted] == int(count)
+        of_class = (make_measurements(names).predictions["actual"] == actual).sum()
+        assert float(share) == pytest.approx(100 * int(count) / of_class, abs=0.051)
+
+
+def test_names_of_files_are_links_only_where_there_is_a_folder(tmp_path: Path) -> None:
+    assert Page(made_page(tmp_path, NAMES)).links() == []
+    links = Page(made_page(tmp_path, NAMES, "../images/")).links()
+    assert len(links) == 100
+    assert all(unquote(link).startswith("../images/") for link in links)
+
+
+def test_figures_have_their_size_on_paper_and_a_text_in_their_place(tmp_path: Path) -> None:
+    for name in FIGURES:
+        draw_noise(tmp_path / name, 200)  # an inch
+    images = [
+        attributes for tag, attributes in Page(made_page(tmp_path, NAMES)).tags if tag == "img"
+    ]
+    assert len(images) == len(FIGURES)
+    assert {(image["width"], image["height"]) for image in images} == {("96", "96")}
+    assert sorted(image["alt"] for image in images) == sorted(FIGURES.values())
+    assert all(image["src"].startswith("data:image/png") for image in images)
+
+
+def test_the_page_stays_small_whatever_is_drawn(tmp_path: Path) -> None:
+    for name in FIGURES:
+        draw_noise(tmp_path / name, 3000 if name == "mistakes.png" else 240)
+    html = made_page(tmp_path, NAMES)
     check_by_itself(html)
-    assert html.count("<img ") == len(report.PICTURES)
+    assert html.count("<img ") == len(FIGURES)
     assert "data:image/jpeg" in html
 
 
-@pytest.mark.parametrize(
-    ("counts", "ci_low", "expected"),
-    [
-        ([100, 100], 49.9, "No better than chance: always answering a would give 50.0 %."),
-        ([100, 100], 50.1, "Better than chance"),
-        ([10, 190], 90.0, "No better than chance: always answering b would give 95.0 %."),
-    ],
-)
-def test_chance(counts: list[int], ci_low: float, expected: str) -> None:
-    per_class = pd.DataFrame({"class": ["a", "b"], "n": counts})
-    assert report.chance_sentence({"ci_low": ci_low}, per_class).startswith(expected)
+def test_nothing_in_the_page_needs_a_wide_screen(tmp_path: Path) -> None:
+    html = made_page(tmp_path, NAMES)
+    assert "width=device-width" in html
+    assert "overflow-x" not in html and "min-width" not in html
+    cells = [attributes for tag, attributes in Page(html).tags if tag == "td"]
+    assert all("data-title" in attributes for attributes in cells)  # shown before it on a phone
+
+
+# --- links
+
+
+def download(source: str, dataset: str = "folder") -> Download:
+    return Download.model_validate(
+        {
+            "dataset": dataset,
+            "source": source,
+            "image_size": 32,
+            "fit": "squash",
+            "unreadable": "stop",
+            "group": None,
+            "test_fraction": 0.2,
+            "seed": 0,
+        }
+    )
+
+
+NAME = 'train/Übergröße, "quoted" & <b>/1 ? #2 100%.jpg'
+
+
+@pytest.mark.parametrize("source", ["my images", "./a/../my images/", "{here}/my images"])
+def test_links_into_the_project_are_relative_to_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = download(source.replace("{here}", str(tmp_path)))
+    folder = folder_of_images(options, make_dataset(["a"], 1))
+    assert folder == "../my%20images/"
+    url = url_of_image(folder, NAME)
+    assert not set(url) & set("<>\"' ?#")
+    assert (Path("reports") / unquote(url)).resolve() == tmp_path / "my images" / NAME
+
+
+@pytest.mark.parametrize("source", ["../elsewhere/ö", "{elsewhere}/ö"])
+def test_links_out_of_the_project_are_file_urls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    options = download(source.replace("{elsewhere}", str(tmp_path / "elsewhere")))
+    folder = folder_of_images(options, make_dataset(["a"], 1))
+    assert folder is not None
+    url = urlsplit(url_of_image(folder, NAME))
+    assert url.scheme == "file" and not url.query and not url.fragment
+    assert Path(unquote(url.path)) == tmp_path / "elsewhere" / "ö" / NAME
+
+
+def test_names_that_are_not_unicode_lead_to_their_bytes() -> None:
+    assert url_of_image("../images/", "a/\udcff.jpg") == "../images/a/%FF.jpg"
+
+
+def test_archives_and_published_data_have_no_links() -> None:
+    archive = make_dataset(["a"], 1).model_copy(update={"sha256": "0" * 64})
+    assert folder_of_images(download("images.zip"), archive) is None
+    assert folder_of_images(download("images", "digits"), make_dataset(["a"], 1)) is None

@@ -1,0 +1,79 @@
+"""The commit that a report names."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from evaluation.provenance import flatten, last_commit
+
+
+def git(*arguments: str, date: str = "2026-01-02T12:00:00") -> str:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    return subprocess.run(
+        ["git", *identity, *arguments],
+        env={"PATH": "/usr/bin:/bin", "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stages").mkdir()
+    for name in ("stages/train.py", "params.yaml", "README.md"):
+        (tmp_path / name).write_text("first")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "code")
+    return tmp_path
+
+
+def test_the_commit_is_the_last_one_of_code_and_parameters(repository: Path) -> None:
+    code = git("rev-parse", "--short=12", "HEAD")
+    (repository / "README.md").write_text("second")
+    git("commit", "-qam", "words", date="2026-03-04T12:00:00")
+    assert last_commit() == f"commit {code} of 2026-01-02"
+
+    (repository / "params.yaml").write_text("second")
+    git("commit", "-qam", "parameters", date="2026-05-06T12:00:00")
+    assert last_commit() == f"commit {git('rev-parse', '--short=12', 'HEAD')} of 2026-05-06"
+
+
+def test_what_is_not_committed_is_named(repository: Path) -> None:
+    (repository / "params.yaml").write_text("second")
+    (repository / "stages" / "new.py").write_text("new")
+    (repository / "README.md").write_text("second")
+    assert last_commit().endswith(
+        " of 2026-01-02, with uncommitted changes in params.yaml, stages/new.py"
+    )
+
+
+def test_a_repository_without_a_commit_and_no_repository_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert last_commit() == "not in a Git repository"
+    git("init", "-q")
+    assert last_commit() == "not in a Git repository"
+    (tmp_path / "README.md").write_text("words")
+    git("add", ".")
+    git("commit", "-qm", "words")
+    (tmp_path / "params.yaml").write_text("first")
+    assert last_commit() == "not committed, with uncommitted changes in params.yaml"
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert last_commit() == "not in a Git repository"
+
+
+def test_nested_values_are_named_by_their_path() -> None:
+    nested = {"epochs": 2, "network": {"name": "lenet", "channels": [6, 16]}, "micro_batch": None}
+    assert dict(flatten(nested)) == {
+        "epochs": "2",
+        "network.name": "lenet",
+        "network.channels": "[6, 16]",
+    }
