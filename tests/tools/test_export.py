@@ -1,4 +1,4 @@
-"""tools/export.py: ONNX Runtime, called by itself, gives what PyTorch gives; a file that does not is not written."""
+"""tools/export.py writes a file with which ONNX Runtime gives what PyTorch gives, or none."""
 
 import contextlib
 import io
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, refused, snapshot
-from project import Project
-from test_predict import patches, whitened
 
 import export
+from helpers import ROOT, refused, snapshot
 from model.classifier import Classifier
 from model.file import load_classifier
+from models import four_coloured_images, save_whitened
+from project import Project
 
 onnx, _, onnxruntime = (
     pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[export]'")
@@ -41,7 +41,7 @@ class Exported:
             patch.chdir(directory)
             patch.setattr(sys, "argv", ["export.py", *arguments])
             export.main()
-        self.path = directory / "models" / "classifier.onnx"
+        (self.path,) = directory.rglob("*.onnx")
         self.out, self.err = out.getvalue(), err.getvalue()
 
     def run(self, images: Array) -> Array:
@@ -60,10 +60,10 @@ def lenet(trained_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Ex
 
 
 @pytest.fixture(scope="module")
-def averaging(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Batch norm, bfloat16 and test-time averaging; no data beside it."""
-    directory = tmp_path_factory.mktemp("averaging")
-    whitened(directory / "m.safetensors")
+def augmenting(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Batch norm, bfloat16 and test-time augmentation; no data beside it."""
+    directory = tmp_path_factory.mktemp("augmenting")
+    save_whitened(directory / "m.safetensors")
     return Exported(directory, "--model", "m.safetensors")
 
 
@@ -83,52 +83,65 @@ def test_a_batch_of_any_size_gives_pytorch_s_probabilities(
 
 
 @pytest.mark.parametrize("count", [1, 7, 50])
-def test_test_time_averaging_is_inside_and_in_float32(count: int, averaging: Exported) -> None:
-    trained = load_classifier(averaging.path.parent.parent / "m.safetensors")
+def test_test_time_augmentation_is_inside_and_in_float32(count: int, augmenting: Exported) -> None:
+    trained = load_classifier(augmenting.path.with_suffix(".safetensors"))
     recipe = trained.description.recipe.model_copy(update={"precision": "float32"})
     classifier = Classifier(trained.description.model_copy(update={"recipe": recipe})).eval()
     classifier.network.load_state_dict(trained.network.state_dict())
-    images = patches(count)
+    images = four_coloured_images(count)
     with torch.inference_mode():
         expected = classifier.average(torch.from_numpy(images)).softmax(dim=1).numpy()
         plain = classifier(torch.from_numpy(images)).softmax(dim=1).numpy()
-    np.testing.assert_allclose(averaging.run(images), expected, atol=1e-5)
+    np.testing.assert_allclose(augmenting.run(images), expected, atol=1e-5)
     assert np.abs(plain - expected).max() > 1e-3
 
 
+def test_another_test_time_augmentation_can_be_asked_for(tmp_path: Path) -> None:
+    path, images = save_whitened(tmp_path / "m.safetensors", "float32"), four_coloured_images(5)
+    options = ["--model", "m.safetensors", "--test-time-augmentation", "none"]
+    exported = Exported(tmp_path, *options)
+    with torch.inference_mode():
+        plain = load_classifier(path).eval()(torch.from_numpy(images)).softmax(dim=1).numpy()
+    np.testing.assert_allclose(exported.run(images), plain, atol=1e-5)
+    assert exported.metadata["test_time_augmentation"] == "none"
+
+
 def test_the_file_is_one_and_describes_itself(
-    lenet: Exported, averaging: Exported, trained_once: Project
+    lenet: Exported, augmenting: Exported, trained_once: Project
 ) -> None:
     assert json.loads(lenet.metadata["classes"]) == list("0123456789")
     assert lenet.metadata["image_size"] == "32"
-    assert json.loads(averaging.metadata["classes"]) == ["cent", "öre", "sou"]
+    assert json.loads(augmenting.metadata["classes"]) == ["cent", "öre", "sou"]
     description = load_classifier(trained_once.model).description
     assert json.loads(lenet.metadata["description"]) == description.model_dump()
-    assert set(snapshot(averaging.path.parent)) == {"classifier.onnx"}
-    session = onnxruntime.InferenceSession(averaging.path, providers=["CPUExecutionProvider"])
+    assert lenet.metadata["fit"] == "squash"
+    assert lenet.metadata["test_time_augmentation"] == "none"
+    assert augmenting.metadata["test_time_augmentation"] == "mirror_shift"
+    assert set(snapshot(augmenting.path.parent)) == {"m.onnx", "m.safetensors"}
+    session = onnxruntime.InferenceSession(augmenting.path, providers=["CPUExecutionProvider"])
     (given,), (made) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, given.shape[1:]) == ("images", "tensor(uint8)", [3, 16, 16])
     assert isinstance(given.shape[0], str)
     assert [(one.name, one.type, one.shape[1:]) for one in made] == [
         ("probabilities", "tensor(float)", [3])
     ]
-    for exported in (lenet, averaging):
+    for exported in (lenet, augmenting):
         onnx.checker.check_model(onnx.load(exported.path), full_check=True)
         assert str(ROOT).encode() not in exported.path.read_bytes()
 
 
-def test_what_is_printed(lenet: Exported, averaging: Exported) -> None:
+def test_what_is_printed(lenet: Exported, augmenting: Exported) -> None:
     (opset,) = {entry.version for entry in onnx.load(lenet.path).opset_import if entry.domain == ""}
     megabytes = lenet.path.stat().st_size / 1e6
     first, second = lenet.out.splitlines()
     assert first.replace("\\", "/") == f"models/classifier.onnx: {megabytes:.2f} MB, opset {opset}"
     assert second.startswith(
-        "256 test pictures of digits: the same classes; probabilities differ by "
+        "256 test images of digits: the same classes; probabilities differ by "
     )
     assert "bfloat16" not in lenet.err
-    _, second = averaging.out.splitlines()
-    assert second.startswith("256 made-up pictures (data")
-    assert "the recipe's precision is bfloat16; exported as float32" in averaging.err.splitlines()
+    _, second = augmenting.out.splitlines()
+    assert second.startswith("256 generated images (data")
+    assert "the recipe's precision is bfloat16; exported as float32" in augmenting.err.splitlines()
 
 
 def changed(exported: Exported, change: Callable[[Array], Array]) -> bytes:
@@ -174,21 +187,21 @@ def test_a_file_that_gives_something_else_is_not_written(
 
 
 def test_nan_agrees_with_nothing(lenet: Exported, trained_once: Project) -> None:
-    """Not even with pictures of the first class, which is also what argmax makes of NaN."""
+    """Not even with images of the first class, which is also what argmax makes of NaN."""
     model = export.Probabilities(load_classifier(trained_once.model)).eval()
     images = np.load(trained_once.images / "test_images.npy")
     with torch.inference_mode():
         first = images[model(torch.from_numpy(images)).argmax(dim=1).numpy() == 0]
     line = refused(lambda: export.compare(model, changed(lenet, lambda bias: bias * np.nan), first))
-    assert f"give 0 of {len(first)} pictures another class" in line
+    assert f"give 0 of {len(first)} images another class" in line
     assert "differ by nan" in line
 
 
-def test_47_pictures_of_other_data_are_not_checked_with(trained: Project) -> None:
+def test_images_of_other_data_are_not_checked_with(trained: Project) -> None:
     classifier = load_classifier(trained.model)
-    images, origin = export.pictures(classifier)
+    images, origin = export.images_to_check(classifier)
     there = np.load(trained.images / "test_images.npy")
-    assert origin == "test pictures of digits"
+    assert origin == "test images of digits"
     assert images.shape == (256, 3, 32, 32)
     assert (
         images[[0, -1]] == there[[0, -1]]
@@ -196,28 +209,6 @@ def test_47_pictures_of_other_data_are_not_checked_with(trained: Project) -> Non
     content = json.loads((trained.images / "dataset.json").read_text())
     content["classes"][3] = "three"
     (trained.images / "dataset.json").write_text(json.dumps(content))
-    images, origin = export.pictures(classifier)
-    assert origin.startswith("made-up pictures (the model's classes: ")
+    images, origin = export.images_to_check(classifier)
+    assert origin.startswith("generated images (the model's classes: ")
     assert images.shape == (256, 3, 32, 32)
-
-
-def test_missing_packages_are_named_with_what_installs_them(
-    trained: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["export.py"])
-    monkeypatch.setattr(
-        export, "find_spec", lambda name: None if name == "onnxruntime" else object()
-    )
-    assert refused(export.main) == "onnxruntime: not installed; run `pip install -e '.[export]'`"
-
-
-def test_44_wrong_models_and_a_folder_for_output(
-    trained: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = snapshot(trained.path / "models")
-    monkeypatch.setattr(sys, "argv", ["export.py", "--output", "models"])
-    assert refused(export.main) == "--output models: is a folder; name a file"
-    assert snapshot(trained.path / "models") == before
-    monkeypatch.setattr(sys, "argv", ["export.py", "--model", "params.yaml"])
-    assert "params.yaml: not a safetensors file" in refused(export.main)
-    assert not (trained.path / "models" / "classifier.onnx").exists()
