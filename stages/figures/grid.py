@@ -56,7 +56,7 @@ def image_grid(
     width = max(columns * (side + gap) + gap, pixels(LEAST_WIDTH))
     height = header + rows * (side + above) + gap
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    FigureCanvasAgg(figure)  # without it, each text keeps a renderer of its own, large as the figure
+    FigureCanvasAgg(figure)  # without it, each text keeps a renderer as large as the figure
     left = (width - columns * (side + gap) + gap) // 2
     heading(figure, title, subtitle, left / width)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
