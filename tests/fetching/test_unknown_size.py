@@ -23,7 +23,7 @@ def test_the_server_tells_the_size(path: Path, ranges: bool) -> None:
 
 
 def test_a_busy_server_is_asked_for_the_size_again(path: Path) -> None:
-    with serving(CONTENT, statuses=[503, 503]) as server:
+    with serving(CONTENT, statuses=[503]) as server:
         bring(path, server)
     assert path.read_bytes() == CONTENT
 
