@@ -25,7 +25,7 @@ def check_result(classifier: Classifier, state: TrainingState, images: Tensor) -
     last, stopping = state.history.epochs[-1], state.early_stopping
     fault = None
     if stopping.patience is not None and not stopping.best_weights:
-        fault = "no epoch has a finite validation loss"
+        fault = "no epoch has had a finite validation loss"
     elif stopping.patience is None and last.validated and not math.isfinite(last.validation_loss):
         fault = f"the validation loss is {last.validation_loss}"
     for name, tensor in state.network.state_dict().items():
@@ -35,6 +35,6 @@ def check_result(classifier: Classifier, state: TrainingState, images: Tensor) -
         fault = "the network's outputs are not finite"
     if fault:
         raise UserError(
-            f"{fault} after the last update (epoch {last.epoch}, learning rate "
-            f"{last.learning_rate:g}), so no model is saved; choose a lower learning_rate"
+            f"after the last update (epoch {last.epoch}, learning rate {last.learning_rate:g}) "
+            f"{fault}, so no model is saved; choose a lower learning_rate"
         )

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -148,6 +149,14 @@ class Trainings:
         """Do what DVC does before it runs a stage."""
         for name in OUTPUTS:
             (self.path / name).unlink()
+
+
+def ranks(world_size: int) -> list[dict[str, str]]:
+    """Return the environment of each rank, as torchrun sets it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])  # free, once the server is closed
+    shared = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world_size)]
 
 
 def described(model: Path) -> dict[str, Any]:

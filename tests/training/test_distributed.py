@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from models import WHITENED, make_recipe
 from project import Project
 from training.distributed import ProcessGroup, check_shards
 from training.launch import count_processes, find_process_group
-from trainings import CHECKPOINT, Trainings, posix
+from trainings import CHECKPOINT, Trainings, posix, ranks
 
 TRAIN = [sys.executable, str(ROOT / "stages" / "train.py")]
 TORCHRUN = [
@@ -57,14 +56,6 @@ def tutorial(trainings: Trainings) -> Trainings:
     """The tutorial's recipe, by two processes unless the environment says otherwise."""
     Project(trainings.path).change(train__recipe="tutorial", machine__processes=2)
     return trainings
-
-
-def ranks(world_size: int) -> list[dict[str, str]]:
-    """Return the environment of each rank, as torchrun sets it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])  # free, once the server is closed
-    shared = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world_size)]
 
 
 @posix

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models import mnasnet0_5
 
 from common.arrays import load_images
 from common.params import load_params
 from helpers import arrays
 from model import classifier
+from model.networks import load_weights
 from project import Project
 from training import loop
 from training.batches import TrainingData, split_data
@@ -101,6 +103,13 @@ def test_the_best_weights_are_a_copy() -> None:
     stopping.update(1, 1.0, network)
     torch.nn.init.constant_(network.weight, 7.0)
     assert stopping.best_weights["weight"].item() == before
+
+
+def test_the_best_weights_of_any_network_can_be_loaded() -> None:
+    """Mnasnet takes weights without the metadata of state_dict for those of an older version."""
+    network, stopping = mnasnet0_5(), EarlyStopping(patience=2)
+    stopping.update(1, 1.0, network)
+    load_weights(network, stopping.best_weights)
 
 
 def test_an_epoch_without_finite_validation_is_survived(
