@@ -1,5 +1,6 @@
 """Files of a directory or an archive, read by name and never unpacked."""
 
+import errno
 import lzma
 import sqlite3
 import struct
@@ -28,7 +29,7 @@ DAMAGE = (
     RuntimeError,
     ValueError,
 )
-DAMAGE_NUMBERS = (None, 22)  # EINVAL
+DAMAGE_NUMBERS = (None, errno.EINVAL)
 
 
 class Files(Protocol):
@@ -154,5 +155,7 @@ def damage_reported(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: not enough memory to read a file of it") from None
     except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno not in DAMAGE_NUMBERS:
+            # A temporary file, whose name the system does not tell, holds what is unpacked.
+            error.filename = error.filename or tempfile.gettempdir()
             raise
         raise UserError(f"{path}: a damaged archive: {error}; fetch or pack it again") from None

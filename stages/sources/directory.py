@@ -1,7 +1,6 @@
 """The files of a directory on disk."""
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from sources.decode import UnreadableError
 LARGEST_FILE = 2**29  # bytes; as many pixels as Pillow allows take no more with 16 bits per channel
 # A pipe that took a file's place is opened at once, so that it can be refused.
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+GONE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class File(NamedTuple):
@@ -34,22 +34,25 @@ class Directory:
         Raises:
             UserError: There is a device, or a link to a folder or to nothing.
         """
-        folders = [self.path]
-        while folders:
-            with os.scandir(folders.pop()) as entries:  # one at a time, unlike Path.iterdir
-                for entry in entries:
-                    inside = Path(entry.path)
-                    name = inside.relative_to(self.path).as_posix()
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(inside)
-                    elif entry.is_file():
-                        # Not entry.stat(), which Windows answers from an entry that may be old.
-                        yield File(name, *stamp(inside.stat()))
-                    else:
-                        raise UserError(
-                            f"{self.path}: {name!r} is a device, or a link to a folder or to "
-                            "nothing; put files and folders there"
-                        )
+        prefix = os.path.join(self.path, "")  # noqa: PTH118 - a Path per file takes seconds
+        folders = [prefix]
+        try:
+            while folders:
+                with os.scandir(folders.pop()) as entries:  # one at a time, unlike Path.iterdir
+                    for entry in entries:
+                        name = entry.path[len(prefix) :].replace(os.sep, "/")
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        elif entry.is_file():
+                            # entry.stat() may be out of date on Windows.
+                            yield File(name, *stamp(os.stat(entry.path)))  # noqa: PTH116
+                        else:
+                            raise UserError(
+                                f"{self.path}: {name!r} is a device, or a link to a folder or to "
+                                "nothing; put files and folders there"
+                            )
+        except GONE as error:
+            raise self.changed(str(error.filename)) from None
 
     def read(self, file: File) -> bytes:
         """Return the content of a file.
@@ -61,15 +64,14 @@ class Directory:
         if file.size > LARGEST_FILE:
             raise UnreadableError(f"more than {LARGEST_FILE:,} bytes, which no image needs")
         try:
-            with os.fdopen(os.open(self.path / file.name, FLAGS), "rb", buffering=0) as opened:
-                before = os.fstat(opened.fileno())
-                content = opened.read() if stat.S_ISREG(before.st_mode) else b""
-                after = os.fstat(opened.fileno())
-        except FileNotFoundError:
+            with os.fdopen(os.open(f"{self.path}/{file.name}", FLAGS), "rb") as opened:
+                content = opened.read(file.size + 1) or b""  # a device would never end
+                status = os.fstat(opened.fileno())
+        except GONE:
             raise self.changed(file.name) from None
         except OSError as error:
-            raise UnreadableError(f"{error.strerror}") from None
-        if {stamp(before), stamp(after), (file.position, len(content))} != {file[1:]}:
+            raise UnreadableError(str(error.strerror)) from None
+        if stamp(status) != file[1:] or len(content) != file.size:
             raise self.changed(file.name)
         return content
 

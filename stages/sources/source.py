@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from common.arrays import Split
 from sources.decode import UnreadableError
 from sources.parallel import Decoded
 
 
-@dataclass(frozen=True)
-class SourceImage:
+class SourceImage(NamedTuple):
     """An image on its way from a source to the arrays, or the reason why it cannot get there."""
 
     name: str  # as the source has it
