@@ -1,9 +1,10 @@
-"""The training loop that most tutorials show, as the benchmark's yardstick: same network, optimizer and pictures.
+"""The training loop that most tutorials show: the benchmark's yardstick.
 
     python tools/usual_loop.py EPOCHS
 
-reads ./data/images and writes reports/timing.csv, which the benchmark compares, and history.csv.
-A DataLoader with 2 workers turns each picture into a tensor and normalises it; torch is left at its defaults.
+reads ./data/arrays and writes reports/timing.csv, which the benchmark compares, and history.csv.
+Network, optimizer and images are those of recipe ``tutorial``. A DataLoader with 2 workers turns
+each image into a tensor and normalises it; torch is left at its defaults.
 """
 
 import sys
@@ -18,16 +19,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from tqdm import tqdm
 
-IMAGES = Path("data/images")
+ARRAYS = Path("data/arrays")
 BATCH_SIZE, LEARNING_RATE, MOMENTUM = 10, 0.001, 0.9  # the tutorial's
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """As torchvision's CIFAR10 does: arrays in memory, a PIL image a picture, then the transforms."""
+class Images(Dataset[tuple[Tensor, int]]):
+    """As torchvision's CIFAR10: arrays in memory, and per image a PIL image and the transforms."""
 
     def __init__(self) -> None:
-        self.images = np.load(IMAGES / "train_images.npy").transpose(0, 2, 3, 1)  # (N, H, W, 3)
-        self.labels = np.load(IMAGES / "train_labels.npy").tolist()
+        self.images = np.load(ARRAYS / "train_images.npy").transpose(0, 2, 3, 1)  # (N, H, W, 3)
+        self.labels = np.load(ARRAYS / "train_labels.npy").tolist()
         self.transform = transforms.Compose(
             [transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))]
         )
@@ -63,7 +64,7 @@ class Net(nn.Module):
 
 def main() -> None:
     torch.manual_seed(0)
-    loader = DataLoader(Pictures(), batch_size=BATCH_SIZE, shuffle=True, num_workers=2)
+    loader = DataLoader(Images(), batch_size=BATCH_SIZE, shuffle=True, num_workers=2)
     network, loss_function = Net(), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     timing, history = ["epoch,seconds"], ["epoch,train_accuracy"]
