@@ -14,11 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "stages"))
-
-from fetching.fetch import fetch  # noqa: E402
-from misbehaving_server import Server, serving  # noqa: E402
+from fetching.fetch import fetch
+from misbehaving_server import Server, serving
 
 SIZE = 40_000_000  # bytes
 SLOW, FAST = 60e3, 20e6  # bytes per second
