@@ -1,5 +1,4 @@
-"""A trained model as ONNX, for programs without PyTorch; checked against PyTorch before it is
-written.
+"""A trained model as ONNX, for programs without PyTorch; checked before it is written.
 
     python tools/export.py [--model models/classifier.safetensors] [--output models/classifier.onnx]
                            [--test-time-augmentation recipe]
