@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from helpers import lay_out, snapshot, start
 
 from common import files
-from common.files import replacing, sha256, write_bytes, write_json, write_text
+from common.files import check_is_file, replacing, sha256, write_bytes, write_json, write_text
+from helpers import lay_out, refused, snapshot, start
 
 KINDS = ["file", "directory"]
 
@@ -83,7 +83,7 @@ def test_a_kill_leaves_what_was_there_and_the_next_run_works(tmp_path: Path, kin
 
 
 @pytest.mark.parametrize("link", ["hardlink", "symlink"])
-def test_55_a_file_linked_from_a_cache_is_not_written_through(tmp_path: Path, link: str) -> None:
+def test_a_file_linked_from_a_cache_is_not_written_through(tmp_path: Path, link: str) -> None:
     cached, path = tmp_path / "cached", tmp_path / "out"
     cached.write_text("cached")
     path.symlink_to(cached) if link == "symlink" else path.hardlink_to(cached)
@@ -94,7 +94,7 @@ def test_55_a_file_linked_from_a_cache_is_not_written_through(tmp_path: Path, li
 
 
 @pytest.mark.parametrize("link", ["hardlink", "symlink"])
-def test_55_a_directory_of_linked_files_is_not_written_through(tmp_path: Path, link: str) -> None:
+def test_a_directory_of_linked_files_is_not_written_through(tmp_path: Path, link: str) -> None:
     cached, path = tmp_path / "cached", tmp_path / "out"
     cached.write_text("cached")
     path.mkdir()
@@ -105,7 +105,7 @@ def test_55_a_directory_of_linked_files_is_not_written_through(tmp_path: Path, l
     assert snapshot(path) == expected("directory", "new")
 
 
-def test_55_a_link_to_a_directory_is_replaced_and_not_followed(tmp_path: Path) -> None:
+def test_a_link_to_a_directory_is_replaced_and_not_followed(tmp_path: Path) -> None:
     fill(tmp_path / "cached", "directory", "cached")
     (tmp_path / "out").symlink_to(tmp_path / "cached")
     with replacing(tmp_path / "out") as part:
@@ -168,7 +168,9 @@ def test_sha256_is_the_standards(tmp_path: Path) -> None:
 def fails_to_write(directory: Path, before: str, path: str) -> str:
     """Standard error of a process that writes a million bytes to ``path`` as a stage does."""
     code = "import os, resource, sys\nfrom pathlib import Path\nfrom common import files, stage\n"
-    code += f"{before}\nstage.run(lambda: files.write_bytes(Path(sys.argv[1]), bytes(1_000_000)))"
+    code += (
+        f"{before}\nstage.run_tool(lambda: files.write_bytes(Path(sys.argv[1]), bytes(1_000_000)))"
+    )
     with start(code, directory, path) as process:
         error = process.communicate()[1]
     assert process.returncode == 1
@@ -177,7 +179,7 @@ def fails_to_write(directory: Path, before: str, path: str) -> str:
     return error
 
 
-def test_38_a_read_only_folder_is_one_line(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_one_line(tmp_path: Path) -> None:
     fill(tmp_path / "reports", "directory", "old")
     (tmp_path / "reports").chmod(0o555)
     tmp_path.chmod(0o755)
@@ -188,14 +190,15 @@ def test_38_a_read_only_folder_is_one_line(tmp_path: Path) -> None:
     assert snapshot(tmp_path / "reports") == expected("directory", "old")
 
 
-def test_38_no_room_for_an_output_is_one_line(tmp_path: Path) -> None:
+def test_no_room_for_an_output_is_one_line(tmp_path: Path) -> None:
     fill(tmp_path / "out", "file", "old")
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))"
-    assert "File too large; make room" in fails_to_write(tmp_path, limit, "out")
+    error = fails_to_write(tmp_path, limit, "out")
+    assert error == "error: out: File too large; make room, then run again\n"
     assert snapshot(tmp_path) == {"out": b"old"}
 
 
-def test_38_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:
     fill(tmp_path / "reports", "file", "mine")
     assert "reports" in fails_to_write(tmp_path, "", "reports/a")
     assert snapshot(tmp_path) == {"reports": b"mine"}
@@ -204,8 +207,46 @@ def test_38_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not Path("/dev/full").exists(), reason="no /dev/full here, the device that is always full"
 )
-def test_38_a_full_disk_is_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     fill(tmp_path / "out", "file", "old")
-    full = "Path.write_bytes = lambda path, content: path.symlink_to('/dev/full') or path.open('wb', 0).write(content)"
-    assert "No space left on device; make room" in fails_to_write(tmp_path, full, "out")
+    full = (
+        "Path.write_bytes = lambda path, content: "
+        "path.symlink_to('/dev/full') or path.open('wb', 0).write(content)"
+    )
+    error = fails_to_write(tmp_path, full, "out")
+    assert error == "error: out: No space left on device; make room, then run again\n"
     assert snapshot(tmp_path) == {"out": b"old"}
+
+
+def test_room_that_runs_out_in_a_folder_of_outputs_names_the_folder(tmp_path: Path) -> None:
+    fill(tmp_path / "out", "directory", "old")
+    code = "import resource, sys\nfrom pathlib import Path\nfrom common import files, stage\n"
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
+    code += "def main():\n    with files.replacing(Path('out')) as part:\n        part.mkdir()\n"
+    code += "        (part / 'a').open('wb', 0).write(bytes(999))\n"
+    code += "        file = (part / 'b').open('wb', 0)\n"
+    code += "        while True:\n            file.write(bytes(999))\n"
+    with start(f"{code}stage.run(main)", tmp_path) as process:
+        error = process.communicate()[1]
+    assert error == "error: out: File too large; make room, then run again\n"
+    assert snapshot(tmp_path / "out") == expected("directory", "old")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "link to a pipe"])
+def test_what_is_not_a_file_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "input"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to("pipe") if kind == "link to a pipe" else (tmp_path / "pipe").replace(path)
+    assert f"{path}: is a directory, pipe or device" in refused(lambda: check_is_file(path))
+
+
+def test_a_file_a_link_to_one_and_nothing_are_not_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link", "nothing"):
+        check_is_file(tmp_path / name)

@@ -1,0 +1,210 @@
+"""How a stage starts and ends: arguments, one-line errors, Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import ROOT, lay_out, snapshot, start
+from project import Project
+
+STAGES = ["download", "preview", "train", "test_sample", "evaluate"]
+TOOLS = ["benchmark", "compare", "export", "predict"]
+SCRIPTS = [f"stages/{name}.py" for name in STAGES] + [f"tools/{name}.py" for name in TOOLS]
+# What the system refuses, each caused for real in a folder with a file, a folder that holds a file,
+# and a link to itself.
+REFUSED = {
+    "open('folder').read()": "folder: Is a directory; move away what is there",
+    "os.mkdir('folder')": "folder: File exists; move away what is there",
+    "os.rmdir('folder')": "folder: Directory not empty; move away what is there",
+    "open('file/below').read()": "file/below: Not a directory; move away what is there",
+    "open('loop').read()": "loop: Too many levels of symbolic links; choose another path",
+    "open('x' * 300).read()": "xxx: File name too long; choose another path",
+    "os.open('pipe', os.O_WRONLY | os.O_NONBLOCK)": "pipe: No such device or address; choose",
+    "mmap.mmap(os.open('/dev/null', os.O_RDWR), 9)": "No such device; choose another path",
+    "files.write_text(Path('file/below'), 'x')": "file/below.part: Not a directory; move away",
+    "files.write_text(Path('x' * 254), 'x')": "File name too long; choose another path",
+    "resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9)) or [open('file') for _ in range(9)]": (
+        "file: Too many open files; close other programs"
+    ),
+}
+
+
+def ends_with(code: str, directory: Path) -> str:
+    """Standard error of a process that runs ``code`` as a stage and that must fail."""
+    prelude = "import mmap, os, resource, sys\nfrom pathlib import Path\n"
+    prelude += "from common import arrays, errors, files, params, stage\n"
+    with start(f"{prelude}stage.run(lambda: {code})", directory) as process:
+        error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    return error
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_the_system_refuses_is_one_line_with_the_path(code: str, tmp_path: Path) -> None:
+    lay_out(tmp_path, {"file": b"mine", "folder/a": b"mine"})
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    error = ends_with(code, tmp_path)
+    assert error.startswith("error: ")
+    assert REFUSED[code] in error
+    assert error.endswith(", then run again\n")
+    assert error.count("\n") == 1
+    assert (tmp_path / "file").read_bytes() == (tmp_path / "folder" / "a").read_bytes() == b"mine"
+
+
+def test_an_error_of_several_lines_has_one_prefix_per_line(tmp_path: Path) -> None:
+    code = "(_ for _ in ()).throw(errors.UserError('first', 'sec\\nond'))"
+    assert ends_with(code, tmp_path) == "error: first\nerror: sec\\nond\n"
+
+
+@pytest.mark.parametrize("code", ["1 / 0", "open('missing')", "[][1]"])
+def test_a_fault_of_this_project_keeps_its_traceback(code: str, tmp_path: Path) -> None:
+    error = ends_with(code, tmp_path)
+    assert error.startswith("Traceback")
+    assert len(error.splitlines()) > 3
+
+
+def test_a_user_s_error_ends_the_process_with_one_line_and_status_1(project: Project) -> None:
+    project.change(recipes__quick__epochs="10")
+    line = project.fails("preview")
+    assert "params.yaml: recipes.quick.epochs is '10'; it must be a valid integer" in line
+
+
+def test_two_faults_are_two_lines_and_status_1(project: Project) -> None:
+    project.change(recipes__quick__epochs=True, preview__seeds=1)
+    done = project.run("preview")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("error: params.yaml: ") for line in lines)
+
+
+def call(script: str, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / script, *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("script", ["stages/preview.py", "stages/train.py", "tools/compare.py"])
+def test_help_says_what_a_script_does_and_does_nothing(script: str, tmp_path: Path) -> None:
+    done = call(script, tmp_path, "--help")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    docstring = (ROOT / script).read_text().split('"""')[1].strip()
+    assert docstring.splitlines()[0] in " ".join(done.stdout.split())
+    assert script.startswith("tools") or done.stdout.strip() == docstring
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--dataset", "digits"], ["digits"], ["--help", "x"], [""]])
+def test_a_stage_refuses_arguments_before_it_touches_anything(
+    arguments: list[str], trained: Project
+) -> None:
+    before = snapshot(trained.path)
+    done = call("stages/train.py", trained.path, *arguments)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {' '.join(arguments)}: a stage takes no arguments; edit params.yaml or use "
+        "dvc exp run -S KEY=VALUE\n"
+    )
+    assert snapshot(trained.path) == before
+
+
+SLOW_IMPORT = """
+import sys, time
+
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == "numpy":
+            print("importing", flush=True)
+            time.sleep(600)
+
+sys.meta_path.insert(0, Slow())
+"""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_ctrl_c_while_libraries_are_imported_is_quiet(script: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_IMPORT)
+    process = subprocess.Popen(
+        [sys.executable, ROOT / script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 130
+
+
+def test_an_ignored_ctrl_c_stays_ignored(tmp_path: Path) -> None:
+    """As in a background job of a shell, where Ctrl-C is meant for others."""
+    code = "from common import stage\nstage.exit_on_interrupt()\n"
+    code += "print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)\n"
+    code = f"import os, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{code}"
+    with start(code, tmp_path) as process:
+        assert process.communicate()[0] == "True\n"
+
+
+def test_ctrl_c_in_a_stage_ends_it_with_status_130(tmp_path: Path) -> None:
+    code = "import time\nfrom common import stage\nstage.exit_on_interrupt()\n"
+    code += "def main():\n    try:\n        print('on', flush=True)\n        time.sleep(600)\n"
+    code += "    finally:\n        print('cleaned up')\n"
+    with start(f"{code}stage.run(main)", tmp_path) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "on\n"
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert output == "cleaned up\n"
+    assert error == ""
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()), resource.RLIM_INFINITY))
+import {stage}
+from common.stage import run
+run({stage}.main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "limit", "file"),
+    [
+        ("download", 100_000, "data/arrays"),
+        ("download", 5_000, "data/arrays"),
+        ("preview", 5_000, "reports/preview.png"),
+        ("train", 20_000, "models/"),
+        ("test_sample", 5_000, "reports/test_sample.png"),
+        ("evaluate", 5_000, "reports/"),
+    ],
+)
+def test_no_room_for_an_output_names_the_file_in_every_stage(
+    stage: str, limit: int, file: str, trained: Project
+) -> None:
+    """A limit on the size of files, which the system reports as it does a full disk."""
+    before = snapshot(trained.path)
+    with start(LIMITED.format(stage=stage), trained.path, str(limit)) as process:
+        error = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    line = error.splitlines()[-1]
+    assert line.startswith(f"error: {file}")
+    assert line.endswith("File too large; make room, then run again")
+    assert "Traceback" not in error
+    after = snapshot(trained.path)
+    kept = [name for name in before if not name.startswith("reports/")]
+    assert {name: after.get(name) for name in kept} == {name: before[name] for name in kept}
+    assert not [name for name in after if name.endswith(".part")]
