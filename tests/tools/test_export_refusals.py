@@ -1,6 +1,7 @@
 """tools/export.py refuses what it cannot read or must not overwrite."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,3 +61,17 @@ def test_a_file_that_is_no_model_is_refused(
     monkeypatch.setattr(sys, "argv", ["export.py", "--model", "params.yaml"])
     assert "params.yaml: not a safetensors file" in refused(export.main)
     assert not (trained.path / "params.onnx").exists()
+
+
+@pytest.mark.parametrize("option", ["--model", "--output"])
+def test_a_name_that_is_too_long_is_one_line(option: str, trained: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, export.__file__, option, f"{'n' * 300}.onnx"],
+        cwd=trained.path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "nnn" in line
