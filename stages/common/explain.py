@@ -2,7 +2,7 @@
 
 import re
 from types import UnionType
-from typing import Any, Union, cast, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -31,7 +31,9 @@ def explain_fault(fault: ErrorDetails, root: type[Section]) -> str:
     keys, section, options = locate(location[:-1] if of_key else location, root)
     path = ".".join(keys)
     if kind == "extra_forbidden":
-        return f"{path}: unknown key; {choose(keys[-1], list(section.model_fields))}"
+        line = f"{path}: unknown key; {choose(keys[-1], list(section.model_fields))}"
+        # After another name was chosen, with DVC's -S, keys of the one before may be left.
+        return f"{line}; or remove it: -S '~{path}'" if is_choice(section) else line
     if kind == "missing":
         return f"{path}: missing; add it"
     if kind == "union_tag_not_found":
@@ -84,6 +86,11 @@ def sections_of(annotation: Any) -> list[type[Section]]:
         get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
     )
     return [each for each in alternatives if isinstance(each, type) and issubclass(each, Section)]
+
+
+def is_choice(section: type[Section]) -> bool:
+    field = section.model_fields.get("name")
+    return field is not None and get_origin(field.annotation) is Literal
 
 
 def name_of(section: type[Section]) -> str:

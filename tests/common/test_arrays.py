@@ -345,7 +345,7 @@ def test_names_come_back_as_they_were_in_the_order_asked_for(directory: Path) ->
 
 def test_names_of_a_split_are_in_the_order_of_its_arrays(prepared_once: Project) -> None:
     for split in ("train", "test"):
-        path = files_path(split, prepared_once.images)  # type: ignore[arg-type]
+        path = files_path(split, prepared_once.images)
         lines = path.read_text(encoding="ascii").splitlines()
         assert len({json.loads(line) for line in lines}) == len(lines)
         assert len(lines) == len(np.load(prepared_once.images / f"{split}_labels.npy"))
