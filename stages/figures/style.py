@@ -40,7 +40,7 @@ def heading(figure: Figure, title: str, subtitle: str, left: float = 0.03) -> No
         line = figure.text(
             left,
             1 - below / height,
-            printable(text),
+            shorten(text, 120),
             va="top",
             fontsize=size,
             fontweight=weight,
@@ -58,8 +58,9 @@ def width_of(text: Text) -> float:
 
 
 def shrink_to(text: Text, width: float) -> None:
-    """Make a text's font smaller until the text is at most ``width`` points wide."""
-    while (actual := width_of(text)) > width:  # hinting: the width is not in proportion to the size
+    """Make a font smaller, to 1 point at least, until its text is at most ``width`` points wide."""
+    while (actual := width_of(text)) > width and float(text.get_fontsize()) > 1:
+        # The width is not in proportion to the size, since letters are fitted to pixels.
         text.set_fontsize(float(text.get_fontsize()) * min(0.99, width / actual))
 
 

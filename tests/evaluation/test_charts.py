@@ -21,7 +21,7 @@ from evaluation.curves import draw_history
 from evaluation.history import Row
 from evaluation.metrics import BINS
 from figures.style import DPI, save_figure, shorten
-from made_up import class_names, long_names, make_images, make_measurements
+from made_predictions import class_names, long_names, make_images, make_measurements
 
 TITLE = "a data set with a long name of its own, recipe tutorial"
 CLASSES = [2, 3, 10, 25, 26, 30, 31, 100]

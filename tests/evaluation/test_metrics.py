@@ -24,7 +24,7 @@ from evaluation.metrics import (
     wilson,
 )
 from evaluation.verdict import verdicts
-from made_up import class_names, make_measurements, make_predictions
+from made_predictions import class_names, make_measurements, make_predictions
 
 
 def measure_predictions(probabilities: Array, labels: Array, names: list[str]) -> Measurements:

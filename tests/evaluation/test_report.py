@@ -11,7 +11,7 @@ from common.errors import printable
 from common.params import Download
 from evaluation.provenance import folder_of_images, url_of_image
 from evaluation.report import FIGURES, report_html
-from made_up import class_names, make_dataset, make_description, make_measurements
+from made_predictions import class_names, make_dataset, make_description, make_measurements
 from page import Page, check_by_itself
 
 NAMES = ["<script>alert(1)</script>", "cats & dogs", '"quoted" > 2', "line\nbreak \x1b[31m", "=1+1"]
