@@ -89,15 +89,14 @@ def predict(
     Returns:
         float32 (len(indices), classes), on the CPU.
     """
+    starts = range(0, len(indices), batch_size)
+    batches = (images.read(indices[start : start + batch_size]) for start in starts)
+    probabilities = []
     with Progress(total=len(indices), desc=title, unit="image") as progress:
-
-        def batches() -> Iterator[Array]:
-            for start in range(0, len(indices), batch_size):
-                batch = indices[start : start + batch_size]
-                yield images.read(batch)
-                progress.update(len(batch))
-
-        return torch.cat(list(predict_batches(classifier, batches())))
+        for rows in predict_batches(classifier, batches):
+            probabilities.append(rows)
+            progress.update(len(rows))
+    return torch.cat(probabilities)
 
 
 @torch.inference_mode()

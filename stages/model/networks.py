@@ -12,10 +12,10 @@ from model.whitened import whitened
 
 
 def build_network(recipe: Recipe, image_size: int, classes: int, seed: int = 0) -> nn.Module:
-    """Build the recipe's network with initial weights drawn from ``seed``, the same on every
-    device.
+    """Build the recipe's network with initial weights drawn from ``seed``.
 
-    The network takes float32 (N, 3, image_size, image_size) and returns logits, (N, classes).
+    The weights are drawn on the CPU, so that they are the same for every device. The network takes
+    float32 (N, 3, image_size, image_size) and returns logits, (N, classes).
 
     Raises:
         UserError: The network does not take images of ``image_size`` pixels.

@@ -7,8 +7,7 @@ from common.section import TestTimeAugmentation
 
 
 def views(images: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
-    """Return the views of images, each (N, 3, H, W) as they are; the first is the images
-    themselves.
+    """Return the views of images, (N, 3, H, W), each of that shape; the images themselves first.
 
     ``mirror`` adds the mirror images; ``mirror_shift`` adds both of these again, shifted by one
     pixel up and left and by one pixel down and right, as in arXiv:2404.00498.

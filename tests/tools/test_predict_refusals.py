@@ -134,8 +134,9 @@ def test_a_figure_takes_nothing_s_place(
 def test_a_figure_may_replace_an_earlier_one(
     trained: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also beside an image whose name is too long to be looked up."""
     lay_out(trained.path, {"a.png": solid(0), "f.png": b"an earlier one"})
-    run(monkeypatch, "a.png", "--figure", "f.png")
+    assert "1 of 2" in refused(lambda: run(monkeypatch, "a.png", "n" * 300, "--figure", "f.png"))
     assert Path("f.png").read_bytes()[1:4] == b"PNG"
     assert Path("a.png").read_bytes() == solid(0)
 

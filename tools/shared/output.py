@@ -29,5 +29,12 @@ def check_output(option: str, path: Path, suffix: str, given: Iterable[Path]) ->
             raise UserError(
                 f"{option} {path}: {taken} is a folder, link, pipe or device; name another file"
             )
-        if taken.exists() and any(each.exists() and each.samefile(taken) for each in given):
+        if taken.exists() and any(is_same(each, taken) for each in given):
             raise UserError(f"{option} {path}: {taken} is a file to read; name another")
+
+
+def is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # reading it will report the error
+        return False
