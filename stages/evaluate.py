@@ -1,7 +1,7 @@
 """Measure the classifier on the test images: accuracy, what goes wrong, and how far to trust it.
 
 Reads models/classifier.safetensors, the test images of data/arrays with their labels and names,
-reports/history.csv, the figures that preview and test-sample drew, and params evaluate,
+reports/history.csv, what preview and test-sample wrote about the data, and params evaluate,
 download.dataset and download.source. Writes into reports/:
 
 metrics.json          headline numbers, in percent but the losses: accuracy; its 95 % interval,
@@ -35,7 +35,7 @@ from evaluation.curves import draw_history
 from evaluation.galleries import draw_filters, draw_mistakes
 from evaluation.history import read_history, validation_metrics
 from evaluation.metrics import Measurements, measure, records
-from evaluation.provenance import facts, folder_of_images
+from evaluation.provenance import trace
 from evaluation.report import report_html
 from evaluation.verdict import about_the_seed, verdicts
 from figures.style import save_figure
@@ -58,6 +58,7 @@ def main() -> None:
     classifier.to(select_device(params.machine.device))
     check_fits(classifier, test.dataset)
     description, classes = classifier.description, test.dataset.classes
+    origin = trace(classifier, test.dataset, params.download)
 
     probabilities = predict(
         classifier, test.images, range(len(test.images)), params.machine.predict_batch_size
@@ -82,10 +83,7 @@ def main() -> None:
         ("filters", draw_filters(classifier.network, title)),
     ]:
         save_figure(figure, REPORTS / f"{name}.png")
-    origin = facts(classifier, test.dataset)
-    folder = folder_of_images(params.download, test.dataset)
-    page = report_html(measured, description, test.dataset, origin, folder)
-    write_text(REPORTS / "report.html", page)
+    write_text(REPORTS / "report.html", report_html(measured, description, test.dataset, origin))
     print_results(measured, description.seed)
 
 

@@ -1,20 +1,45 @@
 """Where a model comes from: data, recipe, versions, and the commit of the code."""
 
+import json
 import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from common.arrays import Dataset
-from common.files import MODEL, PARAMS, sha256
+from common.errors import UserError
+from common.files import MODEL, PARAMS, REPORTS, sha256
 from common.params import Download
 from model.classifier import Classifier
 
 MAKES_THE_MODEL = ["stages", str(PARAMS)]  # with the data
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a report says besides the measurements."""
+
+    facts: dict[str, str]
+    attention: list[str]  # sentences about the data, by the preview stage
+    folder: str | None  # URL of the folder that the images came from
+
+
+def trace(classifier: Classifier, dataset: Dataset, download: Download) -> Origin:
+    """Return where a classifier and the data it is tested on come from.
+
+    Raises:
+        UserError: What the preview stage wrote is damaged.
+    """
+    return Origin(
+        facts=facts(classifier, dataset),
+        attention=read_attention(REPORTS / "data.json"),
+        folder=folder_of_images(download, dataset),
+    )
 
 
 def facts(classifier: Classifier, dataset: Dataset) -> dict[str, str]:
@@ -66,6 +91,20 @@ def git(*arguments: str) -> str:
     command = ["git", "--no-optional-locks", *arguments, "--", *MAKES_THE_MODEL]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)  # noqa: S603
     return done.stdout.rstrip("\n")
+
+
+def read_attention(path: Path) -> list[str]:
+    """Return what deserves attention in the data, as the preview stage says; nothing without it.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [str(sentence) for sentence in json.loads(path.read_bytes())["attention"]]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: damaged; run the preview stage again") from None
 
 
 def folder_of_images(download: Download, dataset: Dataset) -> str | None:

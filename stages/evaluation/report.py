@@ -6,7 +6,7 @@ from common.arrays import Dataset
 from common.files import REPORTS
 from evaluation.html import Html, figure, paragraphs, section, table, text
 from evaluation.metrics import Measurements, confused_pairs, records, surest_mistakes
-from evaluation.provenance import url_of_image
+from evaluation.provenance import Origin, url_of_image
 from evaluation.verdict import about_the_seed, verdicts
 from model.classifier import Description
 
@@ -82,8 +82,7 @@ def report_html(
     measured: Measurements,
     description: Description,
     dataset: Dataset,
-    facts: dict[str, str],
-    folder: str | None,
+    origin: Origin,
     reports: Path = REPORTS,
 ) -> str:
     """Return the page, with the figures that lie in ``reports``.
@@ -92,8 +91,7 @@ def report_html(
         measured: everything that is said about the test images.
         description: of the classifier.
         dataset: that it was tested on.
-        facts: where the classifier comes from.
-        folder: the URL of the folder that the images came from, if there is one.
+        origin: where both come from.
         reports: the folder of the figures.
     """
     headline, per_class = measured.headline, measured.per_class
@@ -104,18 +102,23 @@ def report_html(
     classes = table(CLASSES, records(per_class))
     pairs = confused_pairs(measured.matrix, per_class["class"].tolist(), MOST_CONFUSED)
     mistakes = records(surest_mistakes(measured.predictions, SUREST))
+    folder = origin.folder
     url = None if folder is None else lambda row: url_of_image(folder, row["file"])
-    origin = [{"fact": fact, "value": value} for fact, value in facts.items()]
+    facts = [{"fact": fact, "value": value} for fact, value in origin.facts.items()]
     parts = [
         summary(measured, description, dataset),
-        section("Data", figures("preview.png", "class_counts.png", "duplicates.png")),
+        section(
+            "Data",
+            paragraphs(origin.attention),
+            figures("preview.png", "class_counts.png", "duplicates.png"),
+        ),
         section("Classes", figures("class_accuracy.png"), classes),
         section("Confused classes", figures("confusion.png"), table(PAIRS, records(pairs))),
         section("Surest mistakes", figures("mistakes.png"), table(MISTAKES, mistakes, url)),
         section("Random test images", figures("test_sample.png")),
         section("Confidence", figures("reliability.png")),
         section("Training", figures("history.png", "filters.png")),
-        section("Where it comes from", table(FACTS, origin)),
+        section("Where it comes from", table(FACTS, facts)),
     ]
     return f"""<!DOCTYPE html>
 <html lang="en">

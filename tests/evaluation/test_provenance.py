@@ -1,11 +1,12 @@
-"""The commit that a report names."""
+"""What a report says of the code and the data."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from evaluation.provenance import flatten, last_commit
+from evaluation.provenance import flatten, last_commit, read_attention
+from helpers import refused
 
 
 def git(*arguments: str, date: str = "2026-01-02T12:00:00") -> str:
@@ -77,3 +78,17 @@ def test_nested_values_are_named_by_their_path() -> None:
         "network.name": "lenet",
         "network.channels": "[6, 16]",
     }
+
+
+def test_what_the_preview_stage_says_of_the_data_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "data.json"
+    assert read_attention(path) == []
+    path.write_text('{"attention": ["Ö, one", "two"], "other": 1}', encoding="utf-8")
+    assert read_attention(path) == ["Ö, one", "two"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"attention": 1}', b"\xff"])
+def test_damaged_findings_are_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "data.json"
+    path.write_bytes(content)
+    assert refused(lambda: read_attention(path)) == f"{path}: damaged; run the preview stage again"

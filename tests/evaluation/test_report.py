@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.errors import printable
 from common.params import Download
-from evaluation.provenance import folder_of_images, url_of_image
+from evaluation.provenance import Origin, folder_of_images, url_of_image
 from evaluation.report import FIGURES, report_html
 from made_predictions import class_names, make_dataset, make_description, make_measurements
 from page import Page, check_by_itself
@@ -22,8 +22,8 @@ def made_page(
 ) -> str:
     measured = make_measurements(names, 1000, **validation)
     dataset, description = make_dataset(names, 1000, names[0]), make_description(names, names[0])
-    facts = {"recipe": "tutorial", "<b>": "a\nb"}
-    return report_html(measured, description, dataset, facts, folder, reports)
+    origin = Origin({"recipe": "tutorial", "<b>": "a\nb"}, ["37 test images, <b>!"], folder)
+    return report_html(measured, description, dataset, origin, reports)
 
 
 def draw_noise(path: Path, pixels: int) -> None:
@@ -47,6 +47,7 @@ def test_what_is_known_about_the_data_and_the_seed_is_said(tmp_path: Path) -> No
     assert "12,345 training images, 1,000 test images, 4 classes" in text
     assert "This is one model, trained with seed 7; another seed gives another accuracy." in text
     assert "The class is among the three most probable: " in text
+    assert "37 test images, <b>!" in text
     assert "validation" not in text
 
 
