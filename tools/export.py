@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from common.arrays import Array, load_images
-from common.errors import UserError
+from common.errors import UserError, printable
 from common.files import MODEL, write_bytes
 from common.progress import Progress
 from model.classifier import Classifier
@@ -70,9 +70,9 @@ def main() -> None:
     content, opset = to_onnx(model, classifier)
     difference = compare(model, content, images)
     write_bytes(arguments.output, content)
-    print(f"{arguments.output}: {len(content) / 1e6:.2f} MB, opset {opset}")
+    print(printable(f"{arguments.output}: {len(content) / 1e6:.2f} MB, opset {opset}"))
     print(
-        f"{len(images)} {origin}: the same classes; "
+        f"{len(images)} {printable(origin)}: the same classes; "
         f"probabilities differ by {difference:.1e} at most"
     )
 

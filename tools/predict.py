@@ -197,7 +197,10 @@ def print_above(progress: Progress, line: str, file: TextIO) -> None:
 def draw(drawn: list[Prediction], done: int, title: str, path: Path) -> None:
     """Write a PNG of these images, out of ``done`` predicted ones, each with its name and class."""
     captions = [
-        Caption(f"{name}: {100 * probability:.1f} %", name=Path(prediction.name).name)
+        Caption(
+            f"{printable(name)}: {100 * probability:.1f} %",
+            name=printable(Path(prediction.name).name),
+        )
         for prediction in drawn
         for name, probability in prediction.top[:1]
     ]

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from common.arrays import Array, ImageFile
+from common.errors import printable
 from common.progress import Progress
 from common.recipes import Recipe
 from common.section import Fit, Pixels, Section, Seed, TestTimeAugmentation
@@ -36,7 +37,7 @@ class Description(Section):
     @property
     def title(self) -> str:
         """The data set and the recipe, for figures."""
-        return f"{self.dataset}, recipe {self.recipe_name}"
+        return printable(f"{self.dataset}, recipe {self.recipe_name}")
 
 
 class Classifier(nn.Module):

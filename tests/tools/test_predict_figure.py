@@ -9,7 +9,8 @@ from PIL import Image
 
 import predict
 from figures.style import save_figure
-from helpers import lay_out
+from helpers import lay_out, solid
+from models import rewrite, save_whitened
 from predictions import expected, pngs_of, run
 from project import Project
 
@@ -53,3 +54,17 @@ def test_a_figure_of_very_many_images_says_how_many_are_left_out(
     run(monkeypatch, "images", "--figure", "out.png")
     assert len(figures[0].axes) == 2
     assert figures[0].texts[1].get_text() == "digits, recipe quick; 3 more images left out"
+
+
+def test_names_of_the_data_cannot_break_the_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: list[Any]
+) -> None:
+    path = save_whitened(tmp_path / "m.safetensors", "float32")
+    names = {"classes": ["a\nb"] * 3, "dataset": "data\n\x1b[31m"}
+    rewrite(path, lambda _, description: description.update(names))
+    lay_out(tmp_path, {"image\n.png": solid(0)})
+    run(monkeypatch, path, tmp_path / "image\n.png", "--figure", tmp_path / "out.png")
+    texts = [text.get_text() for text in figures[0].texts]
+    assert all("\n" not in text and "\x1b" not in text for text in texts)
+    assert r"data\n\x1b[31m, recipe quick" in texts
+    assert any(text.startswith(r"a\nb: ") for text in texts)
