@@ -8,7 +8,7 @@ from common.arrays import Array
 
 TABLES = 32
 BITS_APART = 12  # of 64, at most
-NEIGHBOURS = 100  # with which a hash is compared per table, so that many alike take no N² time
+NEIGHBOURS = 20  # with which a hash is compared per table, so that many alike take no N² time
 
 
 def candidates(hashes: Array) -> Array:

@@ -5,7 +5,7 @@ import numpy as np
 from common.arrays import Array
 
 LARGEST_DISTANCE = 0.1  # from which on, on CIFAR-10, images of the same kind look like duplicates
-LEAST_PAIRS = 100  # of which anything can be said
+LEAST_PAIRS = 100  # of 15 images; fewer tell nothing about chance
 
 
 def chance_distance(distances: Array, count: int, expected: float) -> float:
@@ -20,6 +20,9 @@ def chance_distance(distances: Array, count: int, expected: float) -> float:
         distances: of all pairs in a sample of the images. Duplicates are left out first.
         count: number of images, of which the sample is a part.
         expected: number of pairs that may be wrong.
+
+    Returns:
+        at most 0.1; 0 if there are too few pairs.
     """
     distances = np.sort(distances)
     if len(distances) < LEAST_PAIRS:
@@ -27,6 +30,8 @@ def chance_distance(distances: Array, count: int, expected: float) -> float:
     pairs = count * (count - 1) / 2
     certain = min(extrapolate(distances, 0.01, 1 / pairs), LARGEST_DISTANCE)
     different = distances[distances > certain]
+    if len(different) < LEAST_PAIRS:
+        return 0.0
     return min(extrapolate(different, 0.001, expected / pairs), LARGEST_DISTANCE)
 
 

@@ -1,6 +1,7 @@
 """What the data holds, and what of it deserves attention."""
 
 import csv
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +13,11 @@ from common.errors import UserError, printable
 from inspection.duplicates import Duplicates
 from inspection.images import Images
 
-FEW = 20  # training images, below which a class is said to have few
-FEW_TESTS = 10  # test images, below which a class's accuracy says little
+# Below how many images a class is small, and what that means.
+SMALL: list[tuple[Split, int, str, str]] = [
+    ("train", 20, "training images", "hardly enough to learn from"),
+    ("test", 10, "test images", "too few to measure the accuracy of a class"),
+]
 IMBALANCE = 3  # times as many images, from which on it is said
 NAMED = 5  # files that are named
 KINDS: tuple[Literal["exact", "near"], ...] = ("exact", "near")
@@ -93,11 +97,11 @@ def about_duplicates(data: dict[str, Any]) -> list[str]:
     duplicates, leaked = data["duplicates"], data["test_images_in_train"]
     sentences = []
     if leaked:
-        points = 100 * leaked / data["images"]["test"]
+        points = math.ceil(1000 * leaked / data["images"]["test"]) / 10
         are = "is" if leaked == 1 else "are"
         sentences.append(
             f"{number(leaked, 'test image')} {are} also in the training set: accuracy is flattered "
-            f"by up to {max(points, 0.01):.2g} points."
+            f"by up to {points} points."
         )
     if disagreeing := duplicates["labels_disagree"]:
         sentences.append(
@@ -124,15 +128,12 @@ def about_classes(classes: dict[str, dict[Split, int]]) -> list[str]:
             f"{printable(largest)} has {ratio:.2g} times as many training images as "
             f"{printable(smallest)}: look at the accuracy of each class, not only at the mean."
         )
-    for split, least, words in (
-        ("train", FEW, "hardly enough to learn from"),
-        ("test", FEW_TESTS, "too few to measure the accuracy of a class"),
-    ):
-        few = [name for name in by_size if classes[name][split] < least]  # type: ignore[index]
+    for split, least, images, words in SMALL:
+        few = [name for name in by_size if classes[name][split] < least]
         if few:
             sentences.append(
-                f"{number(len(few), 'class', 'classes')} with fewer than {least} {split} images, "
-                f"{words}: {listed(few)}."
+                f"{number(len(few), 'class', 'classes')} with fewer than {least} {images}, "
+                f"{words}: {listed(few, len(few))}."
             )
     return sentences
 
@@ -141,10 +142,8 @@ def about_files(data: dict[str, Any]) -> list[str]:
     """Return which images show nothing, and which files were left out."""
     sentences = []
     if count := data["one_colour"]["images"]:
-        sentences.append(
-            f"{number(count, 'image')} of a single colour: {listed(data['one_colour']['files'])}"
-            f"{' and more' if count > NAMED else ''}."
-        )
+        names = listed(data["one_colour"]["files"], count)
+        sentences.append(f"{number(count, 'image')} of a single colour: {names}.")
     if count := data["skipped"]["files"]:
         sentences.append(
             f"{number(count, 'image file')} could not be read: reports/skipped.csv says why."
@@ -156,9 +155,10 @@ def number(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def listed(names: list[str]) -> str:
+def listed(names: list[str], count: int) -> str:
+    """Return the first of ``count`` names and how many more there are."""
     shown = ", ".join(printable(name) for name in names[:NAMED])
-    return f"{shown} and {len(names) - NAMED:,} more" if len(names) > NAMED else shown
+    return f"{shown} and {count - NAMED:,} more" if count > NAMED else shown
 
 
 def paragraph(data: dict[str, Any]) -> str:

@@ -1,78 +1,53 @@
-"""Predictions of no classifier, for what measures, draws and describes them."""
+"""Images that look like photographs to a duplicate search, and a data set of any images."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from common.arrays import Array, Dataset, ImageFile
-from common.params import load_params
-from evaluation.metrics import Measurements, measure
-from helpers import ROOT
-from model.classifier import Description
+Pixels = np.ndarray[Any, Any]
 
 
-def class_names(count: int) -> list[str]:
-    return [f"class {number}" for number in range(count)]
+def photographs(count: int, size: int, seed: int = 0) -> Pixels:
+    """Return uint8 (count, 3, size, size), each unlike the others.
 
-
-def long_names(count: int) -> list[str]:
-    """Return names of 60 letters, wide ones, and a sign that starts a formula."""
-    return [f"{number:03d}${'Wm' * 40}"[:60] for number in range(count)]
-
-
-def make_predictions(classes: int, n: int = 1000, seed: int = 0) -> tuple[Array, Array]:
-    """Return probabilities, float32 (n, classes), and labels of a classifier that is often wrong.
-
-    Each class has images; class 0 is always predicted right.
+    Noise whose amplitude falls with the frequency as in photographs: as 1 / f.
     """
-    random = np.random.default_rng((classes, seed))
-    labels = np.concatenate([np.arange(classes), random.integers(0, classes, n - classes)])
-    logits = random.normal(size=(n, classes))
-    logits[np.arange(n), labels] += 1 + 99 * (labels == 0)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32), labels
+    noise = np.random.default_rng(seed).normal(size=(count, 3, size, size))
+    noise[:, 1:] = 0.7 * noise[:, :1] + 0.5 * noise[:, 1:]  # colours go together
+    frequency = np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(size)], indexing="ij"))
+    falling = 1 / np.maximum(frequency, 1 / size)
+    smooth = np.fft.ifft2(np.fft.fft2(noise) * falling).real
+    smooth -= smooth.mean(axis=(1, 2, 3), keepdims=True)
+    smooth /= smooth.std(axis=(1, 2, 3), keepdims=True)
+    return (120 + 45 * smooth).clip(0, 255).astype(np.uint8)
 
 
-def make_measurements(names: list[str], n: int = 1000, **validation: float) -> Measurements:
-    """Measure made-up predictions of classes with these names."""
-    probabilities, labels = make_predictions(len(names), n)
-    files = [f"{names[label]}/image {index}.jpg" for index, label in enumerate(labels)]
-    return measure(probabilities, labels, names, files, validation)
-
-
-def make_images(directory: Path, count: int, size: int = 32) -> ImageFile:
-    """Return images of noise."""
-    path = directory / "images.npy"
-    np.save(path, np.random.default_rng(0).integers(0, 256, (count, 3, size, size), np.uint8))
-    return ImageFile(path)
-
-
-def make_dataset(names: list[str], test: int, name: str = "made up") -> Dataset:
-    return Dataset.model_validate(
-        {
-            "name": name,
-            "classes": names,
-            "image_size": 32,
-            "fit": "squash",
-            "counts": {"train": 12345, "test": test},
-            "source": "here",
-            "sha256": None,
-        }
-    )
-
-
-def make_description(names: list[str], dataset: str = "made up") -> Description:
-    """Describe a classifier trained by the recipe tutorial with seed 7."""
-    return Description(
-        dataset=dataset,
-        classes=names,
-        image_size=32,
-        fit="squash",
-        recipe_name="tutorial",
-        recipe=load_params(ROOT / "params.yaml").recipes["tutorial"],
-        seed=7,
-        device="cpu",
-        processes=1,
-        threads=1,
-        torch="2",
-    )
+def write_arrays(
+    directory: Path,
+    classes: Sequence[str],
+    train: tuple[Pixels, Sequence[int] | Pixels],
+    test: tuple[Pixels, Sequence[int] | Pixels],
+) -> None:
+    """Write images and labels of both splits as download does, without the project's own code."""
+    arrays = directory / "data" / "arrays"
+    arrays.mkdir(parents=True, exist_ok=True)
+    (directory / "reports").mkdir(exist_ok=True)
+    (directory / "reports" / "skipped.csv").write_text("file,reason\n")
+    for split, (images, labels) in (("train", train), ("test", test)):
+        np.save(arrays / f"{split}_images.npy", images)
+        np.save(arrays / f"{split}_labels.npy", np.array(labels, np.int64))
+        names = [json.dumps(f"{split}/{number}.png") for number in range(len(images))]
+        (arrays / f"{split}_files.jsonl").write_text("".join(f"{name}\n" for name in names))
+    dataset = {
+        "name": "made-up",
+        "classes": list(classes),
+        "image_size": train[0].shape[-1],
+        "fit": "squash",
+        "counts": {"train": len(train[0]), "test": len(test[0])},
+        "source": "here",
+        "sha256": None,
+    }
+    (arrays / "dataset.json").write_text(json.dumps(dataset))
