@@ -148,6 +148,7 @@ def cifar(tree: Tree, published: Published, download: Download) -> Source:
         classes=[SHOWN_AS.get(name, name) for name in classes],
         origin=published.file,
         sha256=published.sha256,
+        has_splits=True,
         count=IMAGES,
         images=images(),
     )

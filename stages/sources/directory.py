@@ -87,7 +87,7 @@ class Directory:
                 raise self.changed(file.name)
             count += 1
         if count < len(listed):
-            raise self.changed(next(name for name in listed if not (self.path / name).exists()))
+            raise self.changed(next(name for name in listed if not (self.path / name).is_file()))
 
     def changed(self, name: str) -> UserError:
         return UserError(

@@ -1,9 +1,9 @@
 """Images in class folders, in a directory or an archive, below train/ and test/ or not."""
 
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,11 +12,10 @@ from common.arrays import Array, Split
 from common.errors import UserError
 from common.files import sha256
 from common.params import Download
-from common.progress import Progress
 from sources.archives import Tree
 from sources.decode import UnreadableError
 from sources.hidden import report_hidden, visible
-from sources.keys import check_groups, check_undivided, held_out, image_key
+from sources.keys import check_groups, check_undivided, image_key
 from sources.parallel import decode_all
 from sources.source import Source, SourceImage
 
@@ -43,22 +42,18 @@ def folder(tree: Tree, path: Path, download: Download) -> Source:
     """
     report_hidden(tree, path)
     layout = read_layout(tree, path)
-    is_test = layout.is_test
     if download.group is not None:
         check_groups(visible(tree), download.group)
-    if is_test is None:
-        keys = image_keys(tree, len(layout.labels), download.group)
-        is_test = held_out(keys, layout.labels, layout.classes, download)
-    elif download.group is not None:
-        keys = image_keys(tree, len(layout.labels), download.group)
-        check_undivided(visible(tree), keys, is_test, download.group)
+        if layout.is_test is not None:
+            check_undivided(tree, layout.is_test, download.group)
     return Source(
         name=path.name.split(".")[0] or path.name,
         classes=layout.classes,
         origin=path.name,
         sha256=None if path.is_dir() else sha256(path),
+        has_splits=layout.is_test is not None,
         count=len(layout.labels),
-        images=read_images(tree, layout.labels, is_test, download),
+        images=read_images(tree, layout, download),
     )
 
 
@@ -93,6 +88,7 @@ def read_layout(names: Iterable[str], path: Path) -> Layout:
     in_folder = list(counts.values())
     labels = np.repeat(np.array([classes.index(part[-1]) for part in parts], np.int64), in_folder)
     if not has_splits:
+        check_counts(classes, labels, path)
         return Layout(classes, labels, None)
     for split in ("train", "test"):
         absent = set(classes) - {part[1] for part in parts if part[0] == split}
@@ -122,23 +118,21 @@ def check_classes(classes: list[str], path: Path) -> None:
         )
 
 
-def image_keys(tree: Tree, count: int, group: str | None) -> Array:
-    """Return the key of each image, uint64 (N,); of one that cannot be read, of nothing."""
-    keys = array("Q")
-    with Progress(total=count, desc="Split", unit="image") as progress:
-        for name in visible(tree):
-            try:
-                content = tree.read(name) if group is None else b""
-            except UnreadableError:  # is reported with all others when it is decoded
-                content = b""
-            keys.append(image_key(name, content, group))
-            progress.update()
-    return np.frombuffer(keys, np.uint64)
+def check_counts(classes: list[str], labels: Array, path: Path) -> None:
+    """Check early that each class can be split.
+
+    Raises:
+        UserError: A class has one image.
+    """
+    for name, count in zip(classes, np.bincount(labels), strict=True):
+        if count < 2:
+            raise UserError(
+                f"{path}: class {name} has {count} image; it needs 2 or more, so that one can be "
+                "for testing"
+            )
 
 
-def read_images(
-    tree: Tree, labels: Array, is_test: Array, download: Download
-) -> Iterator[SourceImage]:
+def read_images(tree: Tree, layout: Layout, download: Download) -> Iterator[SourceImage]:
     """Yield each image, decoded.
 
     Raises:
@@ -146,7 +140,8 @@ def read_images(
     """
 
     def read() -> Iterator[tuple[Placed, bytes | UnreadableError]]:
-        for name, label, test in zip(visible(tree), labels.tolist(), is_test.tolist(), strict=True):
+        is_test = repeat(False) if layout.is_test is None else layout.is_test
+        for name, label, test in zip(visible(tree), layout.labels.tolist(), is_test, strict=False):
             content: bytes | UnreadableError
             try:
                 content = tree.read(name)

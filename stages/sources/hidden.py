@@ -17,7 +17,8 @@ def report_hidden(names: Iterable[str], path: Path) -> None:
     count = sum(map(is_hidden, names))
     if count:
         example = next(filter(is_hidden, names))
-        line = f"{path}: {count:,} files left out, hidden or no images, such as {example}"
+        files = "1 file" if count == 1 else f"{count:,} files"
+        line = f"{path}: {files} left out, hidden or no images, such as {example}"
         print(printable(line), file=sys.stderr)
 
 

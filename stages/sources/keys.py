@@ -8,8 +8,7 @@ import numpy as np
 
 from common.arrays import Array
 from common.errors import UserError
-from common.params import Download
-from common.split import hold_out
+from sources.hidden import visible
 
 
 def image_key(name: str, content: bytes, group: str | None) -> int:
@@ -48,35 +47,28 @@ def check_groups(names: Iterable[str], pattern: str) -> None:
     if missing:
         raise UserError(
             f"download.group: {pattern!r} finds nothing in {missing:,} of {total:,} names, such as "
-            f"{example!r}; change it, or add |.+ so that each of these is a group of its own"
+            f"{example!r}; change it, or make each of these a group of its own: .*({pattern})|.+"
         )
 
 
-def check_undivided(names: Iterable[str], keys: Array, is_test: Array, pattern: str) -> None:
+def check_undivided(names: Iterable[str], is_test: Array, pattern: str) -> None:
     """Check that no group is both in train/ and in test/.
 
     Args:
-        names: of the N images.
-        keys: uint64 (N,), of their groups.
-        is_test: bool (N,), whether each is in test/.
-        pattern: what the groups were found with.
+        names: the files, of which the N visible ones are the images.
+        is_test: bool (N,), whether each image is in test/.
+        pattern: what finds the groups.
 
     Raises:
         UserError: A group is.
     """
+    keys = np.fromiter((image_key(name, b"", pattern) for name in visible(names)), np.uint64)
     divided = np.intersect1d(keys[is_test], keys[~is_test])
     if len(divided):
-        found = zip(names, keys == divided[0], is_test, strict=True)
+        found = zip(visible(names), keys == divided[0], is_test, strict=True)
         examples = {bool(test): name for name, same, test in found if same}
         raise UserError(
             f"download.group: {pattern!r} puts {examples[False]!r} and {examples[True]!r} into one "
-            f"group, as it does with {len(divided):,} groups in all; a group must not be divided "
+            f"group, and {len(divided):,} groups are divided in all; a group must not be divided "
             "between train/ and test/: move the images, or change the pattern"
         )
-
-
-def held_out(keys: Array, labels: Array, classes: list[str], download: Download) -> Array:
-    """Return which images are for testing, bool (N,); see ``common.split.hold_out``."""
-    is_test = np.zeros(len(keys), bool)
-    is_test[hold_out(keys, labels, classes, download.test_fraction, download.seed)[1]] = True
-    return is_test

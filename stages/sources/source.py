@@ -13,7 +13,7 @@ class SourceImage(NamedTuple):
     """An image on its way from a source to the arrays, or the reason why it cannot get there."""
 
     name: str  # as the source has it
-    split: Split
+    split: Split  # train, if the source has no splits
     label: int
     key: int  # 64 bits, see sources.keys
     decoded: Decoded | UnreadableError
@@ -27,5 +27,6 @@ class Source:
     classes: list[str]  # in label order
     origin: str  # where the images come from
     sha256: str | None  # of the source, if that is a file
+    has_splits: bool  # otherwise the keys decide which images are for testing
     count: int  # of images, readable or not
-    images: Iterator[SourceImage]  # in the order of the arrays, each split's among the other's
+    images: Iterator[SourceImage]
