@@ -57,11 +57,10 @@ def image_grid(
     height = header + rows * (side + above) + gap
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     FigureCanvasAgg(figure)  # without it, each text keeps a renderer as large as the figure
-    left = (width - columns * (side + gap) + gap) // 2
-    heading(figure, title, subtitle, left / width)
+    heading(figure, title, subtitle, gap / width)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(index, columns)
-        x, y = left + column * (side + gap), height - header - (row + 1) * (side + above)
+        x, y = gap + column * (side + gap), height - header - (row + 1) * (side + above)
         axes = figure.add_axes((x / width, y / height, side / width, side / height))
         axes.imshow(image.transpose(1, 2, 0), interpolation="none", aspect="auto")
         axes.set_axis_off()

@@ -26,14 +26,13 @@ def drawn(images: Array, captions: list[Caption], path: Path) -> Array:
 def find(pixels: Array, side: int, columns: int, rows: int, above: int) -> Array:
     """Return what lies where the layout puts the images, (N, side, side, 3)."""
     gap, header = round(17 * DPI / POINTS), round(60 * DPI / POINTS)
-    left = (pixels.shape[1] - columns * (side + gap) + gap) // 2
     return np.stack(
         [
             pixels[y : y + side, x : x + side]
             for row in range(rows)
             for column in range(columns)
             for y in [header + row * (side + above) + above]
-            for x in [left + column * (side + gap)]
+            for x in [gap + column * (side + gap)]
         ]
     )
 
@@ -77,6 +76,7 @@ def test_the_name_stands_in_grey_above_the_text_in_its_colour() -> None:
 def test_an_empty_grid_is_a_figure_with_its_title() -> None:
     figure = image_grid(noise(1, 8)[:0], [], "Title", "subtitle")
     assert [text.get_text() for text in figure.texts] == ["Title", "subtitle"]
+    assert [text.get_fontsize() for text in figure.texts] == [17, 12]
 
 
 @pytest.mark.parametrize(
