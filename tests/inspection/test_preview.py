@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import preview
-from helpers import write_params
+from helpers import refused, write_params
 from made_up import Pixels, photographs, write_arrays
 from project import Project
 
@@ -132,11 +132,13 @@ def test_the_same_data_gives_the_same_bytes(prepared: Project) -> None:
     assert {name: (prepared.reports / name).read_bytes() for name in names} == before
 
 
-def test_missing_names_are_one_line(prepared: Project) -> None:
-    (prepared.images / "test_files.jsonl").unlink()
-    assert "run the download stage" in prepared.fails("preview")
-
-
-def test_a_missing_list_of_skipped_files_is_one_line(prepared: Project) -> None:
-    (prepared.reports / "skipped.csv").unlink()
-    assert "run the download stage" in prepared.fails("preview")
+@pytest.mark.parametrize("missing", ["data/arrays/test_files.jsonl", "reports/skipped.csv"])
+def test_a_file_that_download_writes_and_that_is_missing_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = photographs(20, SIZE)
+    write_arrays(tmp_path, ["a", "b"], (images, np.arange(20) % 2), (images[:2], [0, 1]))
+    (tmp_path / missing).unlink()
+    line = refused(lambda: shown(tmp_path))
+    assert line == f"{missing}: no such file; run the download stage first"
