@@ -231,7 +231,7 @@ def test_without_names_other_data_are_not_compared(unnamed: Path) -> None:
     subprocess.run(["git", "add", "-f", "data/arrays/dataset.json"], check=True)
     subprocess.run(["git", "commit", "-qm", "a folder, which has no checksum"], check=True)
     write_dataset(unnamed, sha256=None, source="elsewhere")
-    with pytest.raises(UserError, match="source is 'p.zip' at HEAD, 'elsewhere' at workspace"):
+    with pytest.raises(UserError, match=r"source is 'p.zip' at HEAD, 'elsewhere' at workspace"):
         pair("HEAD", "workspace")
 
 

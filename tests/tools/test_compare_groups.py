@@ -166,12 +166,25 @@ def test_p_is_adjusted_for_the_number_of_groups(project: Fabricated, tool: Tool)
     assert smoothed["p_holm"] == pytest.approx(2 * smoothed["p"])
     same = table["groups"][2]
     assert (same["verdict"], same["p"]) == ("identical results", None)
+    assert table["notes"][-1].endswith(
+        "choose by validation images (train.validation_fraction above 0)."
+    )
     assert "adjusted for 2 comparisons (Holm)" in tool()
-    assert any("choose by a validation metric" in note for note in table["notes"])
+
+
+def test_groups_are_chosen_by_validation_metrics(project: Fabricated, tool: Tool) -> None:
+    for epochs in (3, 4):
+        measured = metrics(58.0) | {"val_acc": 57.0, "val_loss": 1.2}
+        project.experiment(params(recipes__quick__epochs=epochs), measured)
+    said = "choose by --metric val_acc or val_loss"
+    assert said in " ".join(tool().split())
+    text = " ".join(tool("--metric", "val_acc", "--baseline", "exp-1").split())
+    assert said not in text
+    assert "main (no val_acc)" in text
 
 
 def test_what_cannot_change_the_metric_makes_no_group(project: Fabricated, tool: Tool) -> None:
-    project.experiment(params(seed=1, preview__seed=9), metrics(58.3))
+    project.experiment(params(seed=1, preview__images=9), metrics(58.3))
     project.experiment(params(seed=2, recipes__slow__epochs=11), metrics(57.6))
     project.experiment(params(seed=3, machine__device="cuda"), metrics(58.1))
 
@@ -182,6 +195,28 @@ def test_what_cannot_change_the_metric_makes_no_group(project: Fabricated, tool:
     (note,) = table["notes"]
     assert note.startswith("machine.device is cpu or cuda")
     assert "nothing to compare it with" in tool()
+
+
+def test_groups_are_named_by_what_distinguishes_them(project: Fabricated, tool: Tool) -> None:
+    def names() -> list[str]:
+        return [group["group"] for group in json.loads(tool("--json"))["groups"]]
+
+    project.experiment(params(recipes__quick__micro_batch=50), metrics(58.0))
+    assert names() == ["no micro_batch", "micro_batch=50"]
+    project.experiment(params(recipes__quick__epochs=3), metrics(58.0))
+    project.experiment(params("slow"), metrics(58.0))  # all of its keys are its own
+    assert names() == [
+        "recipe=quick, epochs=2",
+        "recipe=quick, epochs=2, micro_batch=50",
+        "recipe=quick, epochs=3",
+        "recipe=slow",
+    ]
+
+
+def test_a_blank_value_is_not_a_missing_one(project: Fabricated, tool: Tool) -> None:
+    project.experiment(params(recipes__quick__micro_batch=None), metrics(58.0))
+    groups = json.loads(tool("--json"))["groups"]
+    assert [group["group"] for group in groups] == ["no micro_batch", "micro_batch=null"]
 
 
 def test_other_code_is_another_group(project: Fabricated, tool: Tool) -> None:
@@ -332,7 +367,7 @@ def test_figure_shows_each_seed_and_the_interval(project: Fabricated) -> None:
     assert bars[1] == pytest.approx([table.rows[1].mean_low, table.rows[1].mean_high])
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "label_smoothing=0.0\nn = 5, baseline",
-        "label_smoothing=0.1\nn = 5, better",
+        "label_smoothing=0.1\nn = 5, better\n+0.94 (+0.77 to +1.11)",
     ]
 
 

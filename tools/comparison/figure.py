@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from common.errors import printable
 from comparison.statistics import BETTER, FEWEST, WORSE
+from comparison.text import ends, number
 from comparison.verdicts import Row, Table
 from figures.style import BLUE, GREEN, GREY, HEADER, POINTS, RED, STYLE, heading
 
@@ -21,7 +22,7 @@ COLORS = {BETTER: GREEN, WORSE: RED}
 
 def group_figure(table: Table) -> Figure:
     """Draw a row per group, the baseline at the top."""
-    names = [label(row) for row in table.rows]
+    names = [label(table, row) for row in table.rows]
     heights = [max(46, 14 + LINE * (name.count("\n") + 1)) for name in names]
     height = HEADER + sum(heights) + BELOW
     with rc_context(STYLE):
@@ -42,19 +43,23 @@ def group_figure(table: Table) -> Figure:
         better = "lower" if table.lower_is_better else "higher"
         heading(
             figure,
-            f"{table.metric} of {counted}",
-            f"a dot per seed; mean and 95 % interval of {FEWEST} or more; {better} is better",
+            f"{counted} by {table.metric}",
+            f"dot: a seed; bar: mean and 95 % interval; {better} is better; "
+            "numbers: difference from the baseline",
         )
     return figure
 
 
-def label(row: Row) -> str:
-    """Return a group's name in short lines, and below it the number of seeds and the verdict."""
+def label(table: Table, row: Row) -> str:
+    """Return a group's name in short lines, its number of seeds, verdict and difference."""
     lines = textwrap.wrap(
         printable(row.group.name), LETTERS, max_lines=LINES, placeholder="…", break_on_hyphens=False
     )
     said = "baseline" if row.baseline else row.verdict or ""
-    return "\n".join([*lines, f"n = {len(row.values)}, {said}"])
+    lines.append(f"n = {len(row.values)}, {said}")
+    if interval := ends(table, row.difference_low, row.difference_high, "+"):
+        lines.append(f"{number(table, row.difference, '+')} ({interval})")
+    return "\n".join(lines)
 
 
 def draw_row(axes: Axes, row: Row, center: float) -> None:

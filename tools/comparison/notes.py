@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from comparison.experiments import Run, Runs
 from comparison.groups import Group
 
+VALIDATION = "val"  # what the names of metrics of validation images begin with
+
 
 def notes(groups: list[Group], runs: Runs, left_out: dict[str, str], metric: str) -> list[str]:
     """Return it in sentences."""
@@ -17,14 +19,19 @@ def notes(groups: list[Group], runs: Runs, left_out: dict[str, str], metric: str
         listed = ", ".join(repetition(again, first, metric) for again, first in runs.repeated)
         said.append(f"Counted once: {listed}.")
     said += [*varying_data(groups), *varying_machines(counted)]
-    if len(sizes := sorted({f"{run.metrics.get('n', 0):g}" for run in counted})) > 1:
-        said.append(f"The runs do not have the same number of test images: {', '.join(sizes)}.")
-    if len(groups) > 2 and not metric.startswith("val"):
+    if len(groups) > 2 and not metric.startswith(VALIDATION):
         said.append(
-            "The best of several groups looks better on the test images than it is: choose by a "
-            "validation metric (train.validation_fraction above 0)."
+            "The best of several groups looks better on the test images than it is: choose by "
+            f"{validation_metrics(counted)}."
         )
     return said
+
+
+def validation_metrics(runs: list[Run]) -> str:
+    names = {name for run in runs for name in run.metrics if name.startswith(VALIDATION)}
+    if not names:
+        return "validation images (train.validation_fraction above 0)"
+    return f"--metric {' or '.join(sorted(names))}"
 
 
 def repetition(again: Run, first: Run, metric: str) -> str:
