@@ -139,7 +139,8 @@ def open_files(path: Path, stack: ExitStack) -> Files:
     packed = stack.enter_context(TAR_OPENERS[path.suffix](path, "rb"))
     if path.suffix == ".tar":
         return Tar(path, packed, packed)
-    return Tar(path, packed, stack.enter_context(tempfile.TemporaryFile()))
+    # Without a buffer, which would be written again, and fail again, when the file is closed.
+    return Tar(path, packed, stack.enter_context(tempfile.TemporaryFile(buffering=0)))
 
 
 @contextmanager

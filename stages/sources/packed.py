@@ -125,7 +125,9 @@ class Copying(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         content = self.source.read(size)
-        self.target.write(content)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self.target.write(rest) :]
         return content
 
 
