@@ -45,7 +45,7 @@ PREDICTION = {"actual": ("text", "{actual}"), "predicted": ("text", "{predicted}
 PAIRS = {
     **PREDICTION,
     "images": ("number", "{n:,}"),
-    "% of the actual": ("number", "{percent:.1f}"),
+    "% of the class": ("number", "{percent:.1f}"),
 }
 MISTAKES = {
     "file": ("text", "{file}"),
@@ -70,7 +70,7 @@ th { overflow-wrap: normal } .text { text-align: left }
 @media screen and (max-width: 40rem) { /* a row becomes a paragraph */
   thead { display: none } table, tbody { display: block }
   tr { display: block; padding: 0.4rem 0; border-bottom: 1px solid #ddd }
-  td { display: inline; padding: 0 0.6rem 0 0; border: 0 }
+  td { display: inline-block; max-width: 100%; padding: 0 0.6rem 0 0; border: 0 }
   td:first-child { display: block; font-weight: 600 } td:empty { display: none }
   td + td::before { content: attr(data-title) " "; color: #666 } }
 @media print { body { padding: 0; font-size: 10pt } table { font-size: 8pt }
