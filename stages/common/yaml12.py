@@ -13,6 +13,7 @@ import yaml
 from common.errors import UserError, shown
 from common.files import check_is_file
 
+OLD_LINE_BREAK = re.compile("[\x85\u2028\u2029]")  # in YAML 1.1, and an ordinary character in 1.2
 MOST_BYTES = 50_000  # of a file, which PyYAML parses within a second
 MOST_NODES = 50_000  # keys and values, with those that aliases repeat
 MOST_LEVELS = 50  # of brackets
@@ -116,7 +117,10 @@ def parse_yaml(content: bytes) -> object:
     if len(content) > MOST_BYTES:
         raise UserError(f"{len(content):,} bytes; at most {MOST_BYTES:,} are read")
     try:
-        return yaml.load(content.decode(), Loader=Yaml12Loader)  # noqa: S506 - a SafeLoader
+        text = content.decode()
+        if old := OLD_LINE_BREAK.search(text):
+            raise UserError(f"not YAML: {old[0]!r} after {text[: old.start()][-20:]!r}; remove it")
+        return yaml.load(text, Loader=Yaml12Loader)  # noqa: S506 - a SafeLoader
     except RecursionError:
         raise UserError("nested too deeply; remove levels of brackets or indentation") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
