@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shlex
 import shutil
 import subprocess
 import sys
@@ -12,20 +11,15 @@ import pytest
 
 import compare
 from common.errors import UserError
-from comparison.changes import explain
 from comparison.models import pair
-from fabricated import Fabricated, params
+from fabricated import Fabricated
 
 CLASSES = ["cat", "dog", "NA"]  # the last one is what pandas takes for a missing value
 N = 300
 
 
 def write_predictions(
-    project: Path,
-    wrong: set[int],
-    indices: range = range(N),
-    shift: int = 0,
-    named: bool = True,
+    project: Path, wrong: set[int], indices: range = range(N), shift: int = 0, named: bool = True
 ) -> None:
     """Write predictions that are right but for the images in ``wrong``.
 
@@ -123,9 +117,7 @@ def test_text_says_what_is_known_about_the_models_and_what_is_not_about_the_chan
 ) -> None:
     write_predictions(project, {index for index in range(60) if index % 3})
     subprocess.run(["git", "commit", "-qam", "second"], check=True)
-
     run(monkeypatch, "HEAD~1", "HEAD")
-
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
     for expected in (
@@ -254,70 +246,3 @@ def test_missing_files(project: Path) -> None:
     (project / "data/arrays/dataset.json").unlink()
     with pytest.raises(UserError, match=r"data/arrays/dataset.json: no such file in the workspace"):
         pair("HEAD", "workspace")
-
-
-@pytest.fixture(scope="module")
-def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("changes") / "project"
-    Fabricated(path).start(params(), {"accuracy": 50})
-    return path
-
-
-@pytest.fixture
-def changed(run_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fabricated:
-    return Fabricated(copied(run_once, tmp_path, monkeypatch))
-
-
-def queued(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if "--queue" in line]
-
-
-def test_one_changed_parameter_becomes_one_sweep_that_dvc_takes(changed: Fabricated) -> None:
-    changed.write(params(recipes__quick__label_smoothing=0.1), {"accuracy": 51})
-
-    text = explain("HEAD", "workspace")
-
-    assert "They differ in recipes.quick.label_smoothing (0.0, then 0.1)." in text
-    (command,) = queued(text)
-    assert command == (
-        "dvc exp run --queue -S 'train.seed=range(0,5)' -S 'recipes.quick.label_smoothing=0.0,0.1'"
-    )
-    fewer = command.replace("range(0,5)", "range(0,2)")
-    out = changed.call(sys.executable, "-m", *shlex.split(fewer))
-    assert out.count("Queued experiment") == 4
-
-
-def test_several_changed_parameters_become_a_sweep_per_variant(changed: Fabricated) -> None:
-    changes = {"recipes__quick__optimizer__name": "adamw"}
-    changed.write(params(seed=1, recipes__quick__epochs=3, **changes), {"accuracy": 51})
-    text = explain("HEAD", "workspace")
-    assert "train.seed (0, then 1)" in text
-    first, second = queued(text)
-    assert "'recipes.quick.epochs=2' -S 'recipes.quick.optimizer.name=sgd'" in first
-    assert "'recipes.quick.epochs=3' -S 'recipes.quick.optimizer.name=adamw'" in second
-
-
-def test_another_recipe_is_one_change(changed: Fabricated) -> None:
-    changed.write(params("slow"), {"accuracy": 51})
-    assert queued(explain("HEAD", "workspace")) == [
-        "dvc exp run --queue -S 'train.seed=range(0,5)' -S 'train.recipe=quick,slow'"
-    ]
-
-
-def test_values_that_a_shell_could_execute_are_not_put_in_a_command(changed: Fabricated) -> None:
-    name = "x'; reboot; '\x1b[31m"
-    changed.write(params(recipes__quick__optimizer__name=name), {"accuracy": 51})
-    text = explain("HEAD", "workspace")
-    assert all("reboot" not in command for command in queued(text))
-    assert "\x1b" not in text
-
-
-def test_another_seed_alone_is_no_change(changed: Fabricated) -> None:
-    changed.write(params(seed=1), {"accuracy": 51})
-    text = explain("HEAD", "workspace")
-    assert "nothing but train.seed (0, then 1)" in text
-    assert not queued(text)
-
-
-def test_the_same_run_is_said_to_be_the_same(changed: Fabricated) -> None:
-    assert explain("HEAD", "workspace").startswith("Both were run with the same")
