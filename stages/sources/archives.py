@@ -88,8 +88,14 @@ class Tree(Mapping[str, File]):
             UnreadableError: The system does not let this file be read.
             UserError: The archive is damaged, or the file was changed since it was listed.
         """
-        with damage_reported(self.files.path):
-            return self.files.read(self[name])
+        file = self[name]
+        try:
+            with damage_reported(self.files.path):
+                return self.files.read(file)
+        except MemoryError:
+            raise UserError(
+                f"{self.files.path}: {name!r}: not enough memory to read it; make it smaller"
+            ) from None
 
     def check_unchanged(self) -> None:
         """Check that nothing was added, removed or changed since the files were listed.
@@ -152,8 +158,6 @@ def damage_reported(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path}: the list of its files: {error}; make room where temporary files go"
         ) from None
-    except MemoryError:
-        raise UserError(f"{path}: not enough memory to read a file of it") from None
     except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno not in DAMAGE_NUMBERS:
             # A temporary file, whose name the system does not tell, holds what is unpacked.

@@ -22,7 +22,6 @@ TAR_OPENERS: dict[str, Callable[..., Any]] = {
     ".xz": lzma.open,
 }
 SPARSE = -1  # the size of a member that is stored without its holes
-PIECE = 4096  # bytes
 
 
 class Zip:
@@ -32,27 +31,33 @@ class Zip:
         self.path, self.archive, self.stamp = path, archive, stamp(path.stat())
 
     def list(self) -> Iterator[File]:
-        """Yield each member; its position is its index in the table of contents."""
+        """Yield each member; its position is its index in the table of contents.
+
+        Raises:
+            UserError: A member is no file or folder, leads outside, is too large, or is compressed
+                in another way than with deflate.
+        """
         for position, member in enumerate(self.archive.infolist()):
             kind = stat.S_IFMT(member.external_attr >> 16)
             regular = kind in (0, stat.S_IFREG, stat.S_IFDIR)
             name = check_member(self.path, member.filename, regular, member.file_size)
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # Of these alone, zipfile inflates no more than it is asked for.
+                raise UserError(
+                    f"{self.path}: {name!r} is not compressed with deflate; pack it again"
+                )
             if not member.is_dir():
                 yield File(name, position, member.file_size)
 
     def read(self, file: File) -> bytes:
-        """Return the content of a member, and no more than the table of contents promises.
+        """Return the content of a member, and inflate no more than the table of contents promises.
 
         Raises:
-            UserError: The member is encrypted, or compressed in a way that Python does not know.
+            UserError: The member is encrypted.
         """
-        member = self.archive.infolist()[file.position]
-        # zipfile stops deflate at the size asked for; the others inflate all they are given.
-        bounded = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        piece = max(file.size, 1) if bounded else PIECE
         try:
-            with self.archive.open(member) as opened:
-                return b"".join(iter(lambda: opened.read(piece), b""))
+            with self.archive.open(self.archive.infolist()[file.position]) as opened:
+                return b"".join(iter(lambda: opened.read(max(file.size, 1)), b""))
         except RuntimeError as error:
             raise UserError(f"{self.path}: {file.name!r}: {error}; pack it again") from None
 
@@ -81,7 +86,9 @@ class Tar:
             for member in archive:
                 archive.members.clear()  # type: ignore[attr-defined]  # or all would be kept
                 regular = member.isreg() or member.isdir()
-                name = check_member(self.path, member.name, regular, member.size)
+                # Python lets the placeholder in a sparse member's path win over its name.
+                name = member.pax_headers.get("GNU.sparse.name", member.name)
+                name = check_member(self.path, name, regular, member.size)
                 if member.issparse():
                     yield File(name, member.offset, SPARSE)
                 elif member.isreg():
