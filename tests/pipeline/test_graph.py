@@ -11,8 +11,15 @@ from graph import GRAPH, deps, outputs, paths, script
 from helpers import ROOT, STAGES
 
 each_stage = pytest.mark.parametrize("stage", GRAPH["stages"])
-# Declared with the folder they lie in, but not imported by the stage: a change to them costs these seconds.
-SPARE: dict[str, set[str]] = {}
+# Declared with the folder they lie in, but not imported by the stage. A change to one of them runs
+# the stage again for nothing, which costs these stages seconds. There is no such file for train.
+SPARE: dict[str, set[str]] = {
+    "preview": {"common/split.py"},
+    "test-sample": {"common/split.py", "common/tables.py", "model/device.py", "model/memory.py"},
+    "evaluate": {"common/split.py"},
+}
+# Imported but not declared: the SHA-256 of the weights decides their bytes, not how they were fetched.
+UNDECLARED = {"train": {"fetching"}}
 
 
 @cache
@@ -62,7 +69,8 @@ def modules(folder: Path) -> set[Path]:
 
 @each_stage
 def test_every_file_that_a_stage_imports_is_declared(stage: str) -> None:
-    declared = declared_code(stage)
+    exempt = [STAGES / folder for folder in UNDECLARED.get(stage, set())]
+    declared = [*declared_code(stage), *exempt]
     undeclared = {
         file.relative_to(STAGES).as_posix()
         for file in closure(script(stage))

@@ -98,7 +98,10 @@ def test_download_reads_what_it_declares(project: Project, recorder: Recorder) -
         {f"{name}/{n}.png": solid((n, 0, 0)) for name in "ab" for n in range(9)},
     )
     project.call("download")  # digits
-    project.change(download__dataset="folder", download__source="images")
+    lay_out(project.path / "images", {"a/damaged.png": b"no image"})
+    project.change(
+        download__dataset="folder", download__source="images", download__unreadable="skip"
+    )
     project.call("download")
     assert recorder.read & EVERYTHING == declared("download")
 
