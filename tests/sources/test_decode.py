@@ -1,30 +1,32 @@
-"""Any picture becomes uint8 RGB, or is refused; and the arrays are what they say, or are refused."""
+"""Image files of any kind become uint8 RGB, or are refused with a reason that says what to do."""
 
-import json
-import os
-import random
-from collections.abc import Callable
+import io
+import sys
+import warnings
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from helpers import encode, refused, solid
-from PIL import Image
+from PIL import Image, features
 
-from common.arrays import load_images
-from common.errors import UserError
-from sources.decode import decode_picture
+from common.arrays import Array
+from common.section import Fit
+from helpers import encode, refused, solid
+from sources.decode import UnreadableError, decode_image
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 
 
-def color_of(content: bytes, size: int = 8) -> tuple[int, ...]:
-    """The one colour of a decoded picture."""
-    pixels = decode_picture(content, size)
+def decode(content: bytes, size: int = 8, fit: Fit = "squash") -> Array:
+    pixels = decode_image(content, size, fit)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (3, size, size)
+    return pixels
+
+
+def color_of(content: bytes) -> tuple[int, ...]:
+    """Return the one colour of a decoded image."""
+    pixels = decode(content)
     assert (pixels == pixels[:, :1, :1]).all()
     return tuple(int(value) for value in pixels[:, 0, 0])
 
@@ -39,9 +41,10 @@ def sixteen_bits(value: int, kind: str = "PNG") -> bytes:
     return encode(Image.fromarray(np.full((8, 8), value, np.uint16)), kind)
 
 
-def animation() -> bytes:
+def animation(kind: str) -> bytes:
     frames = [Image.new("RGB", (8, 8), color) for color in [(0, 0, 255), RED, WHITE]]
-    return encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    options = {} if kind == "GIF" else {"lossless": True}
+    return encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
 
 
 @pytest.mark.parametrize(
@@ -57,10 +60,7 @@ def animation() -> bytes:
         (solid((0, 0, 0, 255), "CMYK", "TIFF"), BLACK),
         (solid((10, 20, 30, 255), "RGBA"), (10, 20, 30)),
         (solid((10, 20, 30, 0), "RGBA"), WHITE),
-        (
-            solid((255, 0, 0, 51), "RGBA"),
-            (255, 204, 204),
-        ),  # a fifth of red, four of white: 0.8 * 255
+        (solid((255, 0, 0, 51), "RGBA"), (255, 204, 204)),  # a fifth of red: 0.8 * 255
         (solid((100, 255), "LA"), (100, 100, 100)),
         (solid((100, 0), "LA"), WHITE),
         (solid((0, 51), "LA"), (204, 204, 204)),
@@ -73,49 +73,98 @@ def animation() -> bytes:
         (sixteen_bits(256), BLACK),  # 1/256 of white; clipped at 255 it would be white
         (sixteen_bits(65535), WHITE),
         (sixteen_bits(257 * 100, "TIFF"), (100, 100, 100)),
-        (animation(), (0, 0, 255)),
+        (animation("GIF"), (0, 0, 255)),
+        (animation("WEBP"), (0, 0, 255)),
+        (animation("PNG"), (0, 0, 255)),
     ],
 )
-def test_19_a_picture_of_any_kind_becomes_rgb(content: bytes, color: tuple[int, ...]) -> None:
+def test_an_image_of_any_kind_becomes_rgb(content: bytes, color: tuple[int, ...]) -> None:
     assert color_of(content) == color
 
 
-def test_19_a_cmyk_jpeg_becomes_rgb() -> None:
+def test_a_cmyk_jpeg_becomes_rgb() -> None:
     assert color_of(solid((0, 0, 0, 0), "CMYK", "JPEG")) == WHITE
 
 
 def test_channels_rows_and_columns_are_where_they_belong() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    decoded = decode_picture(encode(Image.fromarray(pixels)), 8)
+    decoded = decode(encode(Image.fromarray(pixels)))
     for row, column, channel in np.ndindex(8, 8, 3):
         assert decoded[channel, row, column] == pixels[row, column, channel]
 
 
-def test_a_large_picture_is_resized_whole() -> None:
-    halves = Image.new("RGB", (600, 200), BLACK)
-    halves.paste(WHITE, (300, 0, 600, 200))
-    for kind in ["PNG", "JPEG"]:
-        decoded = decode_picture(encode(halves, kind), 8)
-        assert decoded.shape == (3, 8, 8)
-        assert (decoded[:, :, :3] < 10).all()
-        assert (decoded[:, :, 5:] > 245).all()
+# --- size and fit
+
+
+def bands() -> Image.Image:
+    """Return 600 x 200 pixels in three squares: red, green and blue."""
+    image = Image.new("RGB", (600, 200), (255, 0, 0))
+    image.paste((0, 255, 0), (200, 0, 400, 200))
+    image.paste((0, 0, 255), (400, 0, 600, 200))
+    return image
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_squash_shows_the_whole_image(kind: str) -> None:
+    decoded = decode(encode(bands(), kind), 12, "squash").astype(int)
+    for band, columns in enumerate([slice(0, 3), slice(5, 7), slice(9, 12)]):
+        assert (decoded[band, :, columns] > 230).all()
+        assert (np.delete(decoded, band, axis=0)[:, :, columns] < 30).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("upright", [False, True])
+def test_crop_shows_the_square_in_the_middle(kind: str, upright: bool) -> None:
+    image = bands().transpose(Image.Transpose.ROTATE_90) if upright else bands()
+    decoded = decode(encode(image, kind), 12, "crop").astype(int)
+    assert (decoded[1, 1:-1, 1:-1] > 230).all()
+    assert (decoded[[0, 2], 1:-1, 1:-1] < 30).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("upright", [False, True])
+def test_pad_shows_the_whole_image_between_black_borders(kind: str, upright: bool) -> None:
+    image = bands().transpose(Image.Transpose.ROTATE_270) if upright else bands()
+    decoded = decode(encode(image, kind), 12, "pad").astype(int)
+    if upright:
+        decoded = decoded.transpose(0, 2, 1)
+    assert (decoded[:, :4] == 0).all()
+    assert (decoded[:, 8:] == 0).all()
+    for band, columns in enumerate([slice(0, 3), slice(5, 7), slice(9, 12)]):
+        assert (decoded[band, 5:7, columns] > 230).all()
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (1, 1), (8, 8), (7, 9)])
+def test_every_shape_of_image_fits(fit: Fit, size: tuple[int, int]) -> None:
+    decoded = decode(solid(WHITE, size=size), 8, fit)
+    if fit != "pad" or size in [(1, 1), (8, 8)]:
+        assert (decoded == 255).all()
+    else:
+        assert (decoded == 255).any()
+        assert (decoded == 0).any()
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_a_square_image_is_the_same_whatever_the_fit(fit: Fit) -> None:
+    noise = encode(Image.effect_noise((64, 64), 50).convert("RGB"))
+    assert (decode(noise, 8, fit) == decode(noise, 8, "squash")).all()
 
 
 def test_a_large_jpeg_is_close_to_its_exact_resize() -> None:
     ramp = np.linspace(0, 255, 512)
-    pixels = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], 128.0), axis=-1).astype(
-        np.uint8
-    )
-    decoded = decode_picture(encode(Image.fromarray(pixels), "JPEG", quality=95), 16)
+    channels = np.broadcast_arrays(ramp[:, None], ramp[None], 128.0)
+    pixels = np.stack(channels, axis=-1).astype(np.uint8)
+    decoded = decode(encode(Image.fromarray(pixels), "JPEG", quality=95), 16)
     means = pixels.reshape(16, 32, 16, 32, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
     assert np.abs(decoded - means).max() < 6
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_19_a_picture_is_turned_as_its_exif_says(orientation: int) -> None:
+def test_an_image_is_turned_as_its_exif_says(orientation: int) -> None:
     upright = np.zeros((8, 8, 3), np.uint8)
     upright[0, 0], upright[0, 7], upright[7, 0] = RED, (0, 255, 0), (0, 0, 255)
-    # EXIF's table: which side of the picture the stored rows and columns begin at.
+    # EXIF's table: which side of the image the stored rows and columns begin at.
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -128,195 +177,122 @@ def test_19_a_picture_is_turned_as_its_exif_says(orientation: int) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = decode_picture(encode(Image.fromarray(np.ascontiguousarray(stored)), exif=exif), 8)
+    decoded = decode(encode(Image.fromarray(np.ascontiguousarray(stored)), exif=exif))
     assert (decoded.transpose(1, 2, 0) == upright).all()
 
 
-def test_19_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+# --- reasons
+
+
+def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert color_of(solid(RED, size=(10, 10))) == RED
     for size in [(10, 11), (100, 100)]:  # Pillow itself only warns below twice the limit
-        assert "more than 100 pixels" in refused(partial(decode_picture, solid(RED, size=size), 8))
+        with warnings.catch_warnings(action="ignore"):
+            line = refused(partial(decode, solid(RED, size=size)))
+        assert line == "more than 100 pixels; make it smaller"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"a note about these pictures\n",
-        b"<html></html>",
-        solid(RED)[:40],
-        encode(Image.effect_noise((64, 64), 50), "JPEG")[:-500],
-        encode(Image.effect_noise((64, 64), 50))[:-500],
-        encode(Image.effect_noise((64, 64), 50), "GIF")[:-500],
-        encode(Image.effect_noise((64, 64), 50), "WEBP")[:-500],
-    ],
-)
-def test_19_what_is_no_whole_picture_is_refused(content: bytes) -> None:
-    assert "not a picture that Pillow can read" in refused(lambda: decode_picture(content, 8))
+@pytest.mark.parametrize("content", [b"", b"a note about these images\n", b"<html></html>"])
+def test_what_is_no_image_is_refused_without_an_object_s_address(content: bytes) -> None:
+    assert refused(lambda: decode(content)) == "not an image in a format that Pillow reads"
 
 
-def test_19_floating_point_pixels_are_refused() -> None:
-    content = encode(Image.fromarray(np.full((8, 8), 0.5, np.float32)), "TIFF")
-    assert "floating-point pixels have no defined range" in refused(
-        lambda: decode_picture(content, 8)
-    )
+NOISE = Image.effect_noise((64, 64), 50)
 
 
-@pytest.mark.parametrize(
-    "kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JPEG2000"]
-)
-@pytest.mark.filterwarnings("ignore")  # of Pillow, about what it finds
-def test_19_a_damaged_picture_is_decoded_or_refused_and_nothing_else(kind: str) -> None:
-    whole = encode(Image.effect_noise((16, 16), 50).convert("RGB"), kind)
-    dice = random.Random(0)
-    for _ in range(150):
-        damaged = bytearray(whole[: dice.choice([len(whole), dice.randrange(len(whole))])])
-        for _ in range(min(3, len(damaged))):
-            damaged[dice.randrange(min(len(damaged), 200))] = dice.randrange(256)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_half_an_image_is_refused_with_pillow_s_reason(kind: str) -> None:
+    line = refused(lambda: decode(encode(NOISE, kind)[:-500]))
+    assert line.startswith("a damaged image (")
+    assert " at 0x" not in line
+
+
+def first_that_raises(kind: str, error: type[Exception]) -> bytes:
+    """Return a damaged file with which Pillow itself raises this error."""
+    content = encode(NOISE.convert("RGB"), kind)
+    for position in range(len(content) - 8):
+        damaged = content[:position] + b"\0\0\0\0" + content[position + 4 :]
         try:
-            assert decode_picture(bytes(damaged), 8).shape == (3, 8, 8)
-        except UserError as error:
-            assert "\n" not in str(error)
+            Image.open(io.BytesIO(damaged)).load()
+        except error:
+            return damaged
+        except Exception:
+            continue
+    return pytest.fail(f"no damage makes Pillow raise {error.__name__} in {kind}")
 
 
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """data/images with five training and two test pictures of two classes, in a project of its own."""
-    monkeypatch.chdir(tmp_path)
-    directory = tmp_path / "data" / "images"
-    directory.mkdir(parents=True)
-    for split, labels in {"train": [0, 1, 1, 0, 1], "test": [1, 0]}.items():
-        images = np.random.default_rng(len(labels)).integers(
-            0, 256, (len(labels), 3, 4, 4), np.uint8
-        )
-        np.save(directory / f"{split}_images.npy", images)
-        np.save(directory / f"{split}_labels.npy", np.array(labels, np.int64))
-    describe(directory)
-    return directory
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+def test_a_damaged_avif_is_refused_like_any_other() -> None:
+    content = first_that_raises("AVIF", RuntimeError)
+    assert refused(lambda: decode(content)).startswith("a damaged image (Failed to decode image")
 
 
-def describe(directory: Path, **changes: Any) -> None:
-    counts = {"train": 5, "test": 2}
-    says = {
-        "name": "x",
-        "classes": ["a", "b"],
-        "image_size": 4,
-        "counts": counts,
-        "source": "x",
-        "sha256": None,
-    }
-    (directory / "dataset.json").write_text(json.dumps(says | changes))
+def test_a_damaged_dds_is_refused_like_any_other() -> None:
+    content = first_that_raises("DDS", NotImplementedError)
+    assert refused(lambda: decode(content)).startswith("a damaged image (Unknown pixel format")
 
 
-def test_a_split_is_read_by_index(directory: Path) -> None:
-    images = np.load(directory / "train_images.npy")
-    train = load_images("train")
-    assert len(train.images) == 5
-    assert train.labels.tolist() == [0, 1, 1, 0, 1]
-    assert train.dataset.classes == ["a", "b"]
-    for indices in [[3, 0, 3], [4], [0, 1, 2, 3, 4]]:
-        assert (train.images.read(indices) == images[indices]).all()
-        assert (train.images.read(np.array(indices)) == images[indices]).all()
-    assert load_images("test").labels.tolist() == [1, 0]
+def test_an_error_without_text_is_named_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AttributeError
+
+    monkeypatch.setattr(Image.Image, "draft", fail)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.draft", fail, raising=False)
+    assert refused(lambda: decode(solid(RED))) == "a damaged image (AttributeError)"
 
 
-@pytest.mark.parametrize("name", ["train_images.npy", "train_labels.npy", "dataset.json"])
-def test_a_missing_file_is_named(directory: Path, name: str) -> None:
-    (directory / name).unlink()
-    line = refused(lambda: load_images("train"))
-    assert f"data/images/{name}: no such file; run the download stage first" in line
+def test_an_address_of_an_object_is_left_out_of_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError(f"bad {object()!r} in\n{io.BytesIO()!r}")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.draft", fail, raising=False)
+    assert refused(lambda: decode(solid(RED))) == "a damaged image (bad in)"
 
 
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda _: b"",
-    "random bytes": lambda content: random.Random(0).randbytes(len(content)),
-    "text": lambda _: b"not an array",
-    "cut short": lambda content: content[:-1],
-    "cut in the header": lambda content: content[:50],
-    "a zip's first bytes": lambda content: b"PK\x03\x04" + content,
-}
+def test_too_little_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    line = refused(lambda: decode(solid(RED)))
+    assert line == "not enough memory to decode it; make it smaller"
 
 
-@pytest.mark.parametrize("name", ["train_images.npy", "train_labels.npy", "dataset.json"])
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_refused(directory: Path, name: str, damage: str) -> None:
-    content = (directory / name).read_bytes()
-    (directory / name).write_bytes(DAMAGE[damage](content))
-    assert "data/images: damaged" in refused(lambda: load_images("train"))
+def test_floating_point_pixels_are_refused() -> None:
+    content = encode(Image.fromarray(np.full((8, 8), 0.5, np.float32)), "TIFF")
+    assert "floating-point pixels have no defined range" in refused(lambda: decode(content))
 
 
-class Bomb:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, ("exploded",)
+def test_a_program_to_draw_by_is_refused_and_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would run Ghostscript on it, if that is installed."""
+    ran: list[object] = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: ran.append(1))
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    assert "EPS is a program to draw by" in refused(lambda: decode(content))
+    assert not ran
 
 
-@pytest.mark.parametrize("name", ["train_images.npy", "train_labels.npy"])
-def test_a_pickle_in_an_array_is_not_unpickled(directory: Path, tmp_path: Path, name: str) -> None:
-    np.save(directory / name, np.array([Bomb()] * 5, object), allow_pickle=True)
-    assert "data/images: damaged" in refused(lambda: load_images("train"))
-    assert not (tmp_path / "exploded").exists()
-    np.load(directory / name, allow_pickle=True)  # the bomb is a real one
-    assert (tmp_path / "exploded").exists()
+# --- HEIC
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("train_images.npy", np.zeros((4, 3, 4, 4), np.uint8)),
-        ("train_images.npy", np.zeros((5, 4, 4, 3), np.uint8)),
-        ("train_images.npy", np.zeros((5, 3, 8, 8), np.uint8)),
-        ("train_images.npy", np.zeros((5, 48), np.uint8)),
-        ("train_images.npy", np.zeros((5, 3, 4, 4), np.float32)),
-        ("train_images.npy", np.zeros((5, 3, 4, 4), np.int8)),
-        ("train_labels.npy", np.zeros(4, np.int64)),
-        ("train_labels.npy", np.zeros((5, 1), np.int64)),
-        ("train_labels.npy", np.zeros(5, np.int32)),
-        ("train_labels.npy", np.zeros(5)),
-    ],
-)
-def test_arrays_of_another_shape_or_type_are_refused(
-    directory: Path, name: str, content: Any
-) -> None:
-    np.save(directory / name, content)
-    line = refused(lambda: load_images("train"))
-    assert f"{content.dtype} {content.shape}" in line
-    assert "dataset.json says uint8 (5, 3, 4, 4)" in line
+def test_heic_is_read_if_pillow_heif_is_installed() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    content = pillow_heif.from_pillow(Image.new("RGB", (64, 48), (200, 30, 30)))
+    buffer = io.BytesIO()
+    content.save(buffer, format="HEIF", quality=90)
+    assert buffer.getvalue()[4:12] == b"ftypheic"
+    decoded = decode(buffer.getvalue()).astype(int)
+    assert np.abs(decoded - np.array([200, 30, 30])[:, None, None]).max() < 12
+    damaged = buffer.getvalue()[:200]
+    with pytest.raises(UnreadableError):
+        decode(damaged)
 
 
-def test_an_array_in_columns_is_refused(directory: Path) -> None:
-    images = np.load(directory / "train_images.npy")
-    np.save(directory / "train_images.npy", np.asfortranarray(images))
-    assert "data/images" in refused(lambda: load_images("train"))
-
-
-@pytest.mark.parametrize("label", [2, -1, 2**40])
-def test_a_label_without_a_class_is_refused(directory: Path, label: int) -> None:
-    np.save(directory / "train_labels.npy", np.array([0, 1, label, 0, 1]))
-    line = refused(lambda: load_images("train"))
-    assert str(label) in line
-    assert "2 classes" in line
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"counts": {"train": 6, "test": 2}},
-        {"counts": {"test": 2}},
-        {"image_size": 8},
-        {"image_size": "4"},
-        {"classes": ["a"]},
-        {"classes": None},
-        {"more": 1},
-    ],
-)
-def test_a_description_of_other_arrays_is_refused(directory: Path, changes: dict[str, Any]) -> None:
-    describe(directory, **changes)
-    assert "run the download stage again" in refused(lambda: load_images("train"))
-
-
-def test_no_pictures_at_all_are_refused(directory: Path) -> None:
-    np.save(directory / "train_images.npy", np.zeros((0, 3, 4, 4), np.uint8))
-    np.save(directory / "train_labels.npy", np.zeros(0, np.int64))
-    describe(directory, counts={"train": 0, "test": 2})
-    assert "data/images" in refused(lambda: load_images("train"))
+def test_heic_without_pillow_heif_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # makes the import fail
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    monkeypatch.setattr(Image, "ID", [each for each in Image.ID if each != "HEIF"])
+    content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
+    line = refused(lambda: decode(content))
+    assert line == "HEIC, which needs an extra; install it: pip install -e '.[heic]'"
