@@ -14,8 +14,9 @@ Groups: DVC's experiments that started from HEAD, HEAD's own run and the workspa
 everything that dvc.lock says they were run with, parameters, code and data, but for the seeds.
 Each group is compared with that of HEAD: paired where both have the same seeds, by Welch's t-test
 otherwise, and p is adjusted for the number of groups (Holm). Fewer than three seeds on a side get
-no verdict. Decide how many seeds to run before looking: adding seeds until a verdict appears makes
-one appear too often (see the tests for how often it is wrong otherwise: at most 5 %).
+no verdict. Where there is no difference, at most 5 % of the tables say that there is one
+(tests/tools/test_comparison_statistics.py), if the number of seeds was decided on before looking:
+adding seeds until a verdict appears makes one appear too often.
 
 The status is 0 whatever comes out, and 1 when there is nothing to compare. A few seconds, most of
 them for importing DVC, and a tenth of a second per experiment.

@@ -127,7 +127,7 @@ def test_text_says_what_is_known_about_the_models_and_what_is_not_about_the_chan
         "+6.67",
         "these two models differ on these test images",
         "cat",
-        "Not known from one seed each: whether the change made the difference.",
+        "Not known from one seed each: whether the change makes a difference.",
         "dvc exp run --queue -S 'train.seed=range(0,5)'",
         "python tools/compare.py --experiments",
     ):

@@ -8,7 +8,10 @@ from fabricated import Fabricated, params
 
 
 def queued(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if "--queue" in line]
+    """Return the commands that queue experiments, without the line breaks in long ones."""
+    assert max(map(len, text.splitlines())) <= 100
+    lines = text.replace("\\\n", "").splitlines()
+    return [" ".join(line.split()) for line in lines if "--queue" in line]
 
 
 def test_one_changed_parameter_becomes_one_sweep_that_dvc_takes(experiments: Fabricated) -> None:

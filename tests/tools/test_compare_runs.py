@@ -156,7 +156,7 @@ def test_without_a_run_of_head_its_parameters_name_the_baseline(
     project = Fabricated(tmp_path / "new")
     project.start(params(), None)
     monkeypatch.chdir(project.path)
-    with pytest.raises(UserError, match="no experiment has results"):
+    with pytest.raises(UserError, match="no experiment of main has results"):
         tool()
     add(project, SMOOTHED, **SMOOTHING)
     add(project, SMOOTHED, recipes__quick__epochs=3)

@@ -4,12 +4,13 @@ import json
 import re
 from typing import Any
 
-from common.errors import UserError, printable
+from common.errors import UserError
 from comparison.revisions import read
-from comparison.settings import LOCK, Settings, read_lock, read_settings
+from comparison.settings import LOCK, read_lock, read_settings
+from comparison.text import COLUMNS, wrapped
 
 SEEDS = 5
-MISSING = "nothing"
+MISSING = "(none)"  # instead of a value; no value that -S could take
 
 
 def explain(a: str, b: str) -> str:
@@ -24,17 +25,21 @@ def explain(a: str, b: str) -> str:
     if not (params or inputs or seeds):
         return "Both were run with the same parameters, code and seed."
     if not (params or inputs):
-        return (
-            f"They differ in nothing but {listed(seeds)}:\n"
-            "this is how far seeds are apart, and two other seeds may be so in the other direction."
+        return "\n".join(
+            wrapped(
+                f"They differ in nothing but {listed(seeds)}: this is how far seeds are apart, and "
+                "two other seeds may be so in the other direction."
+            )
         )
     what = [listed(params)] if params else []
     if inputs:
-        what.append(", ".join(printable(path) for path in inputs))
+        what.append(", ".join(inputs))
     if seeds:
         what.append(listed(seeds))
-    commands = sweep(first, params) if not inputs else same_variant()
-    return f"They differ in {'; '.join(what)}.\n{unknown('that change', commands)}"
+    commands = sweep(params) if not inputs else same_variant()
+    return "\n".join(
+        [*wrapped(f"They differ in {'; '.join(what)}."), unknown("that change", commands)]
+    )
 
 
 def changed(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -51,14 +56,13 @@ def changed(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 def listed(values: dict[str, tuple[Any, Any]]) -> str:
     return ", ".join(
-        printable(f"{key} ({as_override(a)}, then {as_override(b)})")
-        for key, (a, b) in values.items()
+        f"{key} ({as_override(a)}, then {as_override(b)})" for key, (a, b) in values.items()
     )
 
 
 def unknown(change: str, commands: list[str]) -> str:
     lines = [
-        f"Not known from one seed each: whether {change} made the difference. Another seed makes",
+        f"Not known from one seed each: whether {change} makes a difference. Another seed makes",
         "another model. To find out, run several seeds of each and compare the groups:",
         *(f"  {command}" for command in commands),
         "  dvc exp run --run-all",
@@ -67,7 +71,7 @@ def unknown(change: str, commands: list[str]) -> str:
     return "\n".join(lines)
 
 
-def sweep(first: Settings, params: dict[str, tuple[Any, Any]]) -> list[str]:
+def sweep(params: dict[str, tuple[Any, Any]]) -> list[str]:
     """Return the commands that queue both variants."""
     if any(not simple(value) for values in params.values() for value in values):
         return same_variant()
@@ -85,14 +89,15 @@ def same_variant() -> list[str]:
 
 
 def queue(*overrides: str) -> str:
-    return " -S ".join([f"dvc exp run --queue -S 'train.seed=range(0,{SEEDS})'", *overrides])
+    parts = [f"dvc exp run --queue -S 'train.seed=range(0,{SEEDS})'"]
+    parts += [f"-S {override}" for override in overrides]
+    line = " ".join(parts)
+    return line if len(line) < COLUMNS - 2 else " \\\n    ".join(parts)
 
 
 def simple(value: Any) -> bool:
     """Whether neither a shell nor Hydra takes a part of the value for syntax."""
-    return (
-        value is not MISSING and re.fullmatch(r"[\w./+\-\[\], ]*", as_override(value)) is not None
-    )
+    return re.fullmatch(r"[\w./+\-\[\], ]*", as_override(value)) is not None
 
 
 def as_override(value: Any) -> str:

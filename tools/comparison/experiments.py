@@ -25,9 +25,7 @@ class Runs:
     """The runs of a commit: its own, its experiments from oldest to newest, the workspace's."""
 
     head: str = ""  # the commit's name
-    head_params: dict[str, Any] = field(
-        default_factory=dict
-    )  # by full key, as params.yaml has them
+    head_params: dict[str, Any] = field(default_factory=dict)  # params.yaml by full key
     runs: list[Run] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)  # reason by name
     repeated: list[tuple[Run, Run]] = field(default_factory=list)  # a run, and the one that counts
@@ -54,8 +52,8 @@ def read_runs() -> Runs:
 
     runs = Runs()
     try:
-        # Not dvc.api.exp_show: it turns numbers into text, and renames keys of params that metrics
-        # have as well.
+        # Not dvc.api.exp_show: it turns numbers into text, and renames keys that both parameters
+        # and metrics have.
         with Repo() as repo:
             if not isinstance(repo.scm, Git) or repo.scm.no_commits:
                 raise UserError(

@@ -82,7 +82,7 @@ def tabulate(runs: Runs, metric: str, baseline: str | None) -> Table:
 def nothing_to_compare(runs: Runs) -> str:
     reasons = "; ".join(printable(f"{name}: {why}") for name, why in runs.left_out.items())
     return (
-        f"no experiment has results ({reasons or 'there are none'}); run some, for example "
+        f"no experiment of {runs.head} has results ({reasons or 'there are none'}); run some: "
         "dvc exp run --queue -S 'train.seed=range(0,5)' and dvc exp run --run-all"
     )
 
