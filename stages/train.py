@@ -33,7 +33,7 @@ from training.initial_weights import set_initial_weights
 from training.launch import count_processes, find_process_group, launch
 from training.loop import Setup, fit
 from training.outputs import check_writable, exclusive
-from training.state import new_state
+from training.state import TrainingState, new_state
 from training.table import check_image_sizes, layer_table
 
 
@@ -56,40 +56,48 @@ def train(params: Params, group: ProcessGroup) -> None:
         check_writable(MODEL.parent, REPORTS)
 
     with connected(group, device), exclusive(group):
-        loaded = load_images("train", params.download)
-        data = split_data(loaded, params.train)
-        description = describe(params, loaded.dataset, device, group)
-        fingerprint = compute_fingerprint(description, params.train)
-        group.check_agreement(fingerprint)
-        batches = split_evenly(data.train, description.recipe.batch_size)
-        check_shards(group, description.recipe, min(map(len, batches)), len(data.validation))
-
-        classifier = Classifier(description)
-        check_image_sizes(classifier.network, description.recipe, description.image_size)
-        if group.rank == 0:
-            print(layer_table(classifier.network, description.image_size), flush=True)
-        set_initial_weights(classifier, data)
-        setup = Setup(
-            classifier=classifier.to(device),
-            model=wrap_ddp(classifier, group),
-            data=data,
-            read=image_reader(data.images, device),
-            group=group,
-            device=device,
-            predict_batch_size=params.machine.predict_batch_size,
-        )
-        state = new_state(classifier, len(batches), params.train.early_stopping)
-        # Ranks on other machines may have other numbers of threads.
-        fingerprint["processes"] = f"{group.world_size} with {torch.get_num_threads()} threads"
-        checkpoint = Checkpoint(fingerprint, params.machine.checkpoint_minutes)
+        setup, state, checkpoint = prepare(params, group, device)
         resume(state, checkpoint, group)
         fit(setup, state, checkpoint)
 
         if group.rank == 0:
-            best_epoch = state.early_stopping.best_epoch or None
-            classifier.description = description.model_copy(update={"best_epoch": best_epoch})
+            classifier = setup.classifier
+            best_epoch = {"best_epoch": state.early_stopping.best_epoch or None}
+            classifier.description = classifier.description.model_copy(update=best_epoch)
             save_classifier(classifier)
             checkpoint.remove()
+
+
+def prepare(
+    params: Params, group: ProcessGroup, device: torch.device
+) -> tuple[Setup, TrainingState, Checkpoint]:
+    """Read the inputs, check that all ranks have the same, and build what is trained."""
+    loaded = load_images("train", params.download)
+    data = split_data(loaded, params.train)
+    description = describe(params, loaded.dataset, device, group)
+    fingerprint = compute_fingerprint(description, params.train)
+    group.check_agreement(fingerprint)
+    batches = split_evenly(data.train, description.recipe.batch_size)
+    check_shards(group, description.recipe, min(map(len, batches)), len(data.validation))
+
+    classifier = Classifier(description)
+    check_image_sizes(classifier.network, description.recipe, description.image_size)
+    if group.rank == 0:
+        print(layer_table(classifier.network, description.image_size), flush=True)
+    set_initial_weights(classifier, data)
+    setup = Setup(
+        classifier=classifier.to(device),
+        model=wrap_ddp(classifier, group),
+        data=data,
+        read=image_reader(data.images, device),
+        group=group,
+        device=device,
+        predict_batch_size=params.machine.predict_batch_size,
+    )
+    # Ranks on other machines may have other numbers of threads.
+    fingerprint["processes"] = f"{group.world_size} with {torch.get_num_threads()} threads"
+    checkpoint = Checkpoint(fingerprint, params.machine.checkpoint_minutes)
+    return setup, new_state(classifier, len(batches), params.train.early_stopping), checkpoint
 
 
 def describe(

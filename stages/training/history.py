@@ -34,9 +34,7 @@ class EpochRow(Row):
     """A row of history.csv. It holds no times, so that the file is reproducible."""
 
     learning_rate: float  # of the last step
-    train_loss: (
-        float  # mean over the images, as they were augmented and as the weights were at their step
-    )
+    train_loss: float  # mean over the images, each with the weights before its step
     train_accuracy: float  # percent
     validation_loss: float = math.nan  # without validation images NaN, which charts leave out
     validation_accuracy: float = math.nan  # percent

@@ -1,4 +1,4 @@
-"""What is sure before the first step: outputs can be written, and no other training writes them."""
+"""Checks before the first step: outputs can be written, and no other training writes them."""
 
 import sys
 import tempfile

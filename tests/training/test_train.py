@@ -186,6 +186,29 @@ def test_a_step_is_gradient_descent(prepared: Project) -> None:
     assert (gradient.abs() > 1e-3).any()
 
 
+def test_micro_batches_add_up_to_the_gradient_of_their_batch(
+    trained_once: Project, prepared: Project
+) -> None:
+    """The sums are in another order, so the last bits may differ."""
+    prepared.change(recipes__quick__micro_batch=7)
+    prepared.call("train")
+    whole, parts = (
+        safetensors.torch.load_file(project.model) for project in (trained_once, prepared)
+    )
+    for name, weights in whole.items():
+        torch.testing.assert_close(parts[name], weights, rtol=0, atol=1e-3)
+    assert not torch.equal(parts["conv1.weight"], whole["conv1.weight"])
+
+
+def test_label_smoothing_spreads_its_share_over_all_classes(prepared: Project) -> None:
+    plain(prepared, 1e-30, recipes__quick__label_smoothing=0.3, recipes__quick__epochs=1)
+    images, labels = read_arrays(prepared, "train")
+    log_probabilities = logits_by_hand(prepared.model, images).log_softmax(dim=1).numpy()
+    of_the_truth = log_probabilities[np.arange(len(labels)), labels]
+    expected = -(0.7 * of_the_truth + 0.3 * log_probabilities.mean(axis=1)).mean()
+    assert history(prepared)["train_loss"].iloc[0] == pytest.approx(expected, rel=2e-5)
+
+
 def test_training_and_test_set_share_no_image_and_lose_none(prepared_once: Project) -> None:
     grey = (load_digits().images * 255 / 16).round().astype(np.uint8)
     assert len({image.tobytes() for image in grey}) == len(grey) == 1797
