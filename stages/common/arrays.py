@@ -33,6 +33,8 @@ class Dataset(Section):
     counts: dict[Split, Count]
     source: str
     sha256: str | None  # of the source, if that is a file
+    # Width and height that images have in the source, by their number of pixels.
+    source_sizes: dict[Literal["smallest", "median", "largest"], tuple[Count, Count]] | None = None
 
 
 def open_array(path: Path) -> np.memmap[Any, Any]:

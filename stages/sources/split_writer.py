@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 
 from common.arrays import Array, Split, files_path, images_path, keys_path, labels_path
+from sources.parallel import Decoded
 from sources.source import SourceImage
 
 BLOCK = 2**24  # bytes of images that are moved at a time
@@ -25,10 +26,12 @@ class SplitWriter:
         self.images = stack.enter_context(images_path(split, directory).open("w+b"))
         self.names = stack.enter_context(files_path(split, directory).open("w+b"))
         self.labels, self.keys = array("q"), array("Q")
+        self.source_sizes = array("I")  # width and height of each image in turn
         write_header(self.images, np.uint8, (0, *self.shape))
 
-    def append(self, image: SourceImage, pixels: Array) -> None:
-        self.images.write(pixels.tobytes())
+    def append(self, image: SourceImage, decoded: Decoded) -> None:
+        self.images.write(decoded.pixels.tobytes())
+        self.source_sizes.extend(decoded.source_size)
         self.names.write(json.dumps(image.name).encode() + b"\n")
         self.labels.append(image.label)
         self.keys.append(image.key)

@@ -1,9 +1,9 @@
 """The arrays of a data set, written as its images come."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -55,6 +55,7 @@ def write_arrays(
         counts={split: len(writer.labels) for split, writer in writers.items()},
         source=source.origin,
         sha256=source.sha256,
+        source_sizes=summarize_sizes([writer.source_sizes for writer in writers.values()]),
     )
     write_json(dataset_path(directory), dataset.model_dump())
     return dataset, unreadable
@@ -68,7 +69,7 @@ def write_images(source: Source, writers: dict[Split, SplitWriter]) -> list[Unre
             if isinstance(image.decoded, UnreadableError):
                 unreadable.append(Unreadable(image.name, str(image.decoded)))
             else:
-                writers[image.split].append(image, image.decoded.pixels)
+                writers[image.split].append(image, image.decoded)
             progress.update()
     return unreadable
 
@@ -79,6 +80,16 @@ def held_out(writer: SplitWriter, classes: list[str], download: Download) -> Arr
     is_test = np.zeros(len(keys), bool)
     is_test[hold_out(keys, labels, classes, download.test_fraction, download.seed)[1]] = True
     return is_test
+
+
+def summarize_sizes(
+    sizes: Sequence[Sequence[int]],
+) -> dict[Literal["smallest", "median", "largest"], tuple[int, int]]:
+    """Return width and height of the image with the fewest, median and most pixels."""
+    both = np.concatenate([np.array(each, np.int64).reshape(-1, 2) for each in sizes])
+    order = both.prod(axis=1).argsort(kind="stable")
+    smallest, median, largest = both[order[[0, len(order) // 2, -1]]].tolist()
+    return {"smallest": tuple(smallest), "median": tuple(median), "largest": tuple(largest)}
 
 
 def check_classes(split: Split, labels: Iterable[int], classes: list[str]) -> None:

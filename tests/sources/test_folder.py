@@ -116,6 +116,11 @@ def test_images_of_many_kinds_and_names(mine: Path, kind: str) -> None:
         60: 'a, "b"\n',
     }
     assert sorted(found["train_files"] + found["test_files"]) == sorted(ODD_NAMES)
+    assert found["dataset"]["source_sizes"] == {
+        "smallest": [1, 9],
+        "median": [8, 8],
+        "largest": [30, 20],
+    }
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such name")
