@@ -43,24 +43,24 @@ def exclusive(group: ProcessGroup, path: Path = LOCK) -> Iterator[None]:
     next one.
     """
     lock = FileLock(path)
-    waiting = False
-    while not group.broadcast_object(group.rank == 0 and acquired(lock)):
-        if group.rank == 0 and not waiting:
+    timeout = 0.0
+    while not group.broadcast_object(group.rank == 0 and acquired(lock, timeout)):
+        if group.rank == 0 and timeout == 0:
             print(
                 f"{path}: locked by another training in this folder; waiting for its end",
                 file=sys.stderr,
             )
-        waiting = True
+        timeout = POLL
     try:
         yield
     finally:
         lock.release()
 
 
-def acquired(lock: FileLock) -> bool:
-    """Try for ``POLL`` seconds to acquire the lock."""
+def acquired(lock: FileLock, timeout: float) -> bool:
+    """Try for so many seconds to acquire the lock."""
     try:
-        lock.acquire(timeout=POLL)
+        lock.acquire(timeout=timeout)
     except Timeout:
         return False
     return True

@@ -139,7 +139,8 @@ class Trainings:
 
     def stderr(self, index: int = 0) -> str:
         """Return the messages of the process of the environment with this index."""
-        return (self.path / f"stderr.{index}").read_text()
+        path = self.path / f"stderr.{index}"
+        return path.read_text() if path.exists() else ""
 
     def outputs(self) -> dict[str, bytes]:
         """Return the bytes of the model and the history."""

@@ -1,6 +1,8 @@
 """What keeps the outputs of a training safe: from the disk, and from a second training."""
 
+import os
 import shutil
+import signal
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -8,31 +10,57 @@ from pathlib import Path
 
 import pytest
 
-from helpers import start
+from helpers import start, wait_until
 from project import Project
 from trainings import CHECKPOINT, OUTPUTS, Trainings, posix, ranks
 
 LOCKED = "models/train.lock: locked by another training in this folder; waiting for its end\n"
 
 
+@pytest.fixture
+def longer(trainings: Trainings) -> Trainings:
+    """A training that does not end before a second one has begun."""
+    Project(trainings.path).change(recipes__quick__epochs=5)
+    return trainings
+
+
 @posix
-def test_two_trainings_in_one_folder_take_turns(trainings: Trainings) -> None:
-    assert trainings.run() == [0]
-    undisturbed = trainings.outputs()
-    trainings.remove_outputs()
-    assert trainings.run([{}, {}]) == [0, 0]
-    errors = [trainings.stderr(0), trainings.stderr(1)]
+def test_two_trainings_in_one_folder_take_turns(longer: Trainings) -> None:
+    assert longer.run() == [0]
+    undisturbed = longer.outputs()
+    longer.remove_outputs()
+    assert longer.run([{}, {}]) == [0, 0]
+    errors = [longer.stderr(0), longer.stderr(1)]
     assert sorted(LOCKED in each for each in errors) == [False, True]
     assert "Traceback" not in "".join(errors)
-    assert trainings.outputs() == undisturbed
+    assert longer.outputs() == undisturbed
 
 
 @posix
-def test_several_processes_wait_together_for_another_training(trainings: Trainings) -> None:
-    Project(trainings.path).change(recipes__quick__epochs=5)
+def test_the_second_training_resumes_if_the_first_one_is_killed(longer: Trainings) -> None:
+    assert longer.run() == [0]
+    undisturbed = longer.outputs()
+    longer.remove_outputs()
+
+    def waiting() -> list[bool]:
+        return [LOCKED in longer.stderr(index) for index in range(2)]
+
+    processes = longer.start([{}, {}])
+    wait_until(lambda: longer.saved > 0 and any(waiting()))
+    first = waiting().index(False)
+    os.kill(processes[first], signal.SIGKILL)
+    statuses = longer.wait()
+    assert statuses[first] == -signal.SIGKILL
+    assert statuses[1 - first] == 0
+    assert "resuming after epoch" in longer.stderr(1 - first)
+    assert longer.outputs() == undisturbed
+
+
+@posix
+def test_several_processes_wait_together_for_another_training(longer: Trainings) -> None:
     environments = [*ranks(2), *ranks(2)]
-    assert trainings.run(environments) == [0, 0, 0, 0]
-    errors = [trainings.stderr(index) for index in range(4)]
+    assert longer.run(environments) == [0, 0, 0, 0]
+    errors = [longer.stderr(index) for index in range(4)]
     assert sorted(LOCKED in each for each in errors) == [False, False, False, True]
 
 
