@@ -33,6 +33,7 @@ def describe(images: Images, duplicates: Duplicates, skipped: Path) -> dict[str,
     data = {
         "name": images.train.dataset.name,
         "image_size": images.train.dataset.image_size,
+        "source_sizes": images.train.dataset.source_sizes,
         "images": {split: len(getattr(images, split).labels) for split in SPLITS},
         "classes": classes,
         "largest_to_smallest": round(max(train) / max(1, min(train)), 2),
@@ -164,11 +165,20 @@ def listed(names: list[str], count: int) -> str:
 def paragraph(data: dict[str, Any]) -> str:
     """Return what is printed: the size of the data set, then what deserves attention."""
     train = [counts["train"] for counts in data["classes"].values()]
-    each = f"{min(train):,}" if min(train) == max(train) else f"{min(train):,} to {max(train):,}"
     counts = data["images"]
     sentences = [
-        f"{printable(data['name'])}: {counts['train']:,} training images, {each} in each of "
-        f"{len(train):,} classes, and {number(counts['test'], 'test image')}.",
+        f"{printable(data['name'])}: {counts['train']:,} training images, "
+        f"{spread(f'{min(train):,}', f'{max(train):,}')} in each of {len(train):,} classes, and "
+        f"{number(counts['test'], 'test image')}.",
         *(data["attention"] or ["Nothing deserves attention."]),
     ]
+    if sizes := data["source_sizes"]:
+        smallest, largest = (
+            f"{sizes[end][0]} x {sizes[end][1]}" for end in ("smallest", "largest")
+        )
+        sentences.insert(1, f"In the source they are of {spread(smallest, largest)} pixels.")
     return " ".join(sentences)
+
+
+def spread(least: str, most: str) -> str:
+    return least if least == most else f"{least} to {most}"

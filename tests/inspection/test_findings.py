@@ -38,10 +38,11 @@ def test_a_clean_data_set_deserves_no_attention(
     assert data["images"] == {"train": 50, "test": 25}
     assert data["classes"] == {"a": {"train": 30, "test": 15}, "b": {"train": 20, "test": 10}}
     assert data["largest_to_smallest"] == 1.5
+    assert data["source_sizes"] == {"smallest": [8, 9], "median": [64, 48], "largest": [4000, 3000]}
     printed = capsys.readouterr().out
     assert printed == (
-        "made-up: 50 training images, 20 to 30 in each of 2 classes, and 25 test images. Nothing "
-        "deserves attention.\n"
+        "made-up: 50 training images, 20 to 30 in each of 2 classes, and 25 test images. In the "
+        "source they are of 8 x 9 to 4000 x 3000 pixels. Nothing deserves attention.\n"
     )
 
 
