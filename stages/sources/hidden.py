@@ -13,10 +13,12 @@ TEXTS = (".csv", ".htm", ".html", ".json", ".jsonl", ".md", ".tsv", ".txt", ".xm
 
 
 def report_hidden(names: Iterable[str], path: Path) -> None:
-    """Say on standard error how many files are left out, if any."""
-    count = sum(map(is_hidden, names))
+    """Say on standard error how many files are left out; of a .gitignore nothing need be said."""
+    count, example = 0, ""
+    for name in filter(is_hidden, names):
+        if not name.endswith(".gitignore"):
+            count, example = count + 1, example or name
     if count:
-        example = next(filter(is_hidden, names))
         files = "1 file" if count == 1 else f"{count:,} files"
         line = f"{path}: {files} left out, hidden or no images, such as {example}"
         print(printable(line), file=sys.stderr)

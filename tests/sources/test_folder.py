@@ -186,6 +186,14 @@ def test_files_that_are_no_images_are_left_out_and_counted(
     assert "11 files left out, hidden or no images, such as .git/config" in lines[0]
 
 
+def test_a_gitignore_as_in_the_default_folder_is_left_out_without_a_word(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lay_out(mine, images(cat=5, dog=5) | {".gitignore": b"*"})
+    bring_folder(mine)
+    assert "left out" not in capsys.readouterr().err
+
+
 BAD_FOLDERS: dict[str, tuple[dict[str, bytes], str]] = {
     "empty": ({}, "has no images; put a folder of images per class there"),
     "only hidden files": ({".gitignore": b"*"}, "has no images; put a folder of images per class"),
