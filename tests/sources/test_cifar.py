@@ -111,7 +111,7 @@ def test_cifar10_is_fetched_once_and_read_pixel_by_pixel(monkeypatch: pytest.Mon
         "counts": {"train": 20, "test": 6},
         "source": "cifar-10-python.tar.gz",
         "sha256": sha256(archive).hexdigest(),
-        "source_sizes": dict.fromkeys(["smallest", "median", "largest"], [32, 32]),
+        "source_sizes": {key: [32, 32] for key in ["smallest", "median", "largest"]},
     }
     assert smaller["train_images"].shape == (20, 3, 16, 16)
     assert (smaller["train_keys"] == found["train_keys"]).all()
