@@ -1,9 +1,11 @@
 """The network that a recipe names, and the normalisation before it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from common.recipes import Lenet, Recipe, Torchvision, Whitened
 from model.lenet import lenet
@@ -44,6 +46,22 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     state.clear()  # of the tensors; the metadata stay
     state.update(weights)
     network.load_state_dict(state)
+
+
+class ShapesOnly(TorchFunctionMode):
+    """While it is active, parameters and buffers are made without memory, on the meta device.
+
+    ``with torch.device("meta")`` makes all tensors so, and torchvision's regnet cannot be built:
+    it computes its widths by tensors, whose values it needs.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if function in (torch.empty, torch.zeros, torch.ones) and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return function(*args, **kwargs)
 
 
 class Normalize(nn.Module):

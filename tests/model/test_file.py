@@ -206,9 +206,12 @@ def test_a_model_of_an_earlier_version_is_named_as_such(path: Path) -> None:
     )
 
 
-def test_torchvision_s_mnasnet_can_be_loaded(path: Path) -> None:
-    """It takes weights that come without the version in state_dict's metadata for older ones."""
-    original = Classifier(make_description(make_recipe(network=torchvision("mnasnet0_5"))))
+@pytest.mark.parametrize("model", ["mnasnet0_5", "regnet_x_400mf"])
+def test_networks_of_torchvision_with_ways_of_their_own_can_be_loaded(
+    model: str, path: Path
+) -> None:
+    """mnasnet reads a version in state_dict's metadata; regnet computes with tensors when built."""
+    original = Classifier(make_description(make_recipe(network=torchvision(model))))
     save_classifier(original, path)
     assert torch.equal(logits(load_classifier(path)), logits(original))
 
