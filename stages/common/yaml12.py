@@ -96,7 +96,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     check_is_file(path)
     try:
-        content = parse_yaml(path.read_bytes())
+        with path.open("rb") as file:
+            content = parse_yaml(file.read(MOST_BYTES + 1))
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file in {Path.cwd()}; run from the project's root"
@@ -115,7 +116,7 @@ def parse_yaml(content: bytes) -> object:
         UserError: It is not YAML, is too large, or is nested too deeply.
     """
     if len(content) > MOST_BYTES:
-        raise UserError(f"{len(content):,} bytes; at most {MOST_BYTES:,} are read")
+        raise UserError(f"more than {MOST_BYTES:,} bytes; make it smaller")
     try:
         text = content.decode()
         if old := OLD_LINE_BREAK.search(text):

@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,18 @@ def test_an_array_that_changes_after_it_was_opened_is_named_at_the_next_read(
     change(directory / "train_images.npy")
     line = refused(lambda: images.read(indices))
     assert "data/arrays/train_images.npy: changed while it was read; run the download" in line
+
+
+def test_an_array_cut_short_between_two_images_is_named(directory: Path) -> None:
+    images = load_images("train").images
+
+    class Indices(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            yield 0
+            cut(directory / "train_images.npy")
+            yield 4
+
+    assert "changed while it was read" in refused(lambda: images.read(Indices([0, 4])))
 
 
 def test_an_array_replaced_by_a_new_download_is_read_to_its_end(directory: Path) -> None:

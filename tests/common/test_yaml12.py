@@ -130,8 +130,9 @@ def test_no_file_says_where_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def reads_in_time(directory: Path) -> str:
-    """Standard error of a process that reads params.yaml, which a test can end."""
-    code = "from common import params, stage\nstage.run(params.load_params)"
+    """Standard error of a process that reads params.yaml with five seconds of a processor."""
+    code = "import resource\nfrom common import params, stage\n"
+    code += "resource.setrlimit(resource.RLIMIT_CPU, (5, 5))\nstage.run(params.load_params)"
     with start(code, directory) as process:
         try:
             error = process.communicate(timeout=30)[1]
@@ -164,7 +165,7 @@ DEEP = {
 def test_nesting_without_end_is_one_line(kind: str, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(DEEP[kind])
     error = reads_in_time(tmp_path)
-    assert "nested too deeply" in error or "at most 50,000 are read" in error
+    assert "nested too deeply" in error or "more than 50,000 bytes" in error
 
 
 def multiply(levels: int) -> str:
@@ -187,4 +188,10 @@ def test_aliases_that_multiply_or_never_end_are_one_line(content: str, tmp_path:
 def test_a_file_too_large_to_be_parsed_within_a_second_is_one_line(tmp_path: Path) -> None:
     content = (ROOT / "params.yaml").read_text()
     assert 3 * len(content) < MOST_BYTES
-    assert "at most 50,000 are read" in refused(lambda: read(content + "#" * MOST_BYTES, tmp_path))
+    assert "more than 50,000 bytes" in refused(lambda: read(content + "#" * MOST_BYTES, tmp_path))
+
+
+def test_a_file_larger_than_memory_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").touch()
+    os.truncate(tmp_path / "params.yaml", 10**13)
+    assert "more than 50,000 bytes" in reads_in_time(tmp_path)
