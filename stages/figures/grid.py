@@ -17,6 +17,7 @@ GAP = 17  # points between images
 LINE = 14.5  # points per line of a caption
 LEAST_WIDTH = 460  # points of a figure, so that its title has room
 NAME_LENGTH = 30  # characters of a name that are shown
+TEXT_LENGTH = 60  # characters of a line of a text
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Caption:
     @property
     def lines(self) -> list[tuple[str, str, int]]:
         """Text, colour and font size of each line, from the bottom up."""
-        lines = [(line, self.color, 12) for line in reversed(self.text.split("\n"))]
+        words = reversed(self.text.split("\n"))
+        lines = [(shorten(line, TEXT_LENGTH), self.color, 12) for line in words]
         return [*lines, (shorten(self.name, NAME_LENGTH), GREY, 9)] if self.name else lines
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.text import Text
 
 from common.errors import printable
@@ -65,12 +66,26 @@ def shrink_to(text: Text, width: float) -> None:
 
 
 def shorten(text: str, length: int) -> str:
-    """Return ``text`` on one line of ``length`` characters or fewer, without its middle if long."""
-    line = printable(text)
+    """Return ``text`` on one line of ``length`` characters or fewer, without its middle if long.
+
+    A letter that no configured font has becomes a box. For Chinese, say, put
+    ``font.family: DejaVu Sans, Noto Sans CJK SC`` into a matplotlibrc file.
+    """
+    line = drawable(printable(text))
     if len(line) <= length:
         return line
     end = length // 2
     return f"{line[: length - end - 1]}…{line[-end:]}"
+
+
+def drawable(text: str) -> str:
+    """Return ``text`` with a box for each character that matplotlib could only warn about."""
+    families = FontProperties().get_family()
+    fonts = [get_font(findfont(FontProperties(family=[family]))) for family in families]
+    return "".join(
+        character if any(font.get_char_index(ord(character)) for font in fonts) else "□"
+        for character in text
+    )
 
 
 def save_figure(figure: Figure, path: Path) -> None:
