@@ -42,6 +42,7 @@ from figures.style import save_figure
 from model.classifier import predict
 from model.device import select_device
 from model.file import check_fits, load_classifier
+from model.memory import keep_freed_memory
 
 
 def main() -> None:
@@ -60,6 +61,7 @@ def main() -> None:
     description, classes = classifier.description, test.dataset.classes
     origin = trace(classifier, test.dataset, params.download)
 
+    keep_freed_memory()
     probabilities = predict(
         classifier, test.images, range(len(test.images)), params.machine.predict_batch_size
     ).numpy()

@@ -1,4 +1,4 @@
-"""Projects at three points of the pipeline. The first two stages run once; each test gets a copy of its own."""
+"""Projects at three points of the pipeline; download and train run once, each test gets a copy."""
 
 from pathlib import Path
 
@@ -56,5 +56,5 @@ def trained(trained_once: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """In this process: the networks are too small for more. Before each test, since a stage may have changed it."""
+    """Compute with one thread again, since a stage may have changed the number."""
     torch.set_num_threads(1)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +18,8 @@ def write_csv(
 ) -> None:
     """Write one line per row below a header of ``columns``, by default the keys of the first row.
 
-    Numbers have six significant digits; None and NaN are empty. Text has escape sequences for line
+    Numbers have six significant digits; NaN is nan, which pandas, NumPy and DVC read as a number,
+    while DVC draws an empty field as 0. None is empty. Text has escape sequences for line
     breaks and control characters, and a leading apostrophe where a spreadsheet would take it for a
     formula (https://owasp.org/www-community/attacks/CSV_Injection).
 
@@ -38,7 +38,7 @@ def cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float | np.floating):
-        return "" if math.isnan(value) else f"{value:.6g}"
+        return f"{value:.6g}"
     return harmless(value) if isinstance(value, str) else str(value)
 
 

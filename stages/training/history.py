@@ -5,10 +5,10 @@ output.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
-from common.files import REPORTS, write_text
+from common.files import REPORTS
+from common.tables import write_csv
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,5 @@ class History:
 
     def write(self) -> None:
         """Write both CSV files whole."""
-        write_rows(REPORTS / "history.csv", self.epochs)
-        write_rows(REPORTS / "timing.csv", self.timing)
-
-
-def write_rows(path: Path, rows: list[EpochRow] | list[TimingRow]) -> None:
-    """Write numbers with six significant digits; NaN as nan, which pandas, DVC and NumPy read as a
-    number.
-    """
-    table = [asdict(row) for row in rows]
-    lines = [",".join(table[0])]
-    lines += [",".join(f"{value:.6g}" for value in row.values()) for row in table]
-    write_text(path, "\n".join(lines) + "\n")
+        write_csv(REPORTS / "history.csv", [asdict(row) for row in self.epochs])
+        write_csv(REPORTS / "timing.csv", [asdict(row) for row in self.timing])

@@ -88,7 +88,7 @@ def test_the_file_has_a_line_per_row_below_the_columns(tmp_path: Path) -> None:
     assert path.read_bytes() == (
         b"file,epoch,loss,right,text\n"
         b"a.png,1,0.123457,True,0.123456789\n"
-        b"b.png,20,,False,1e3\n"
+        b"b.png,20,nan,False,1e3\n"
         b"c.png,3,0.333333,,\n"
         b"d.png,4,1e-30,,x\n"
         b"e.png,4,-inf,,x\n"

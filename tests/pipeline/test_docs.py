@@ -115,7 +115,7 @@ class Reader:
                         EFFECTS[phrase](self.checkout, printed)
 
     def run(self, script: str) -> str:
-        """Run a script and return what it prints; DVC's queue would keep a pipe open, so to a file."""
+        """Run a script and return what it prints; to a file, since DVC's queue keeps pipes open."""
         path = self.checkout.path.parent / "printed"
         with path.open("w", encoding="utf-8") as file:
             done = subprocess.run(
@@ -132,7 +132,7 @@ class Reader:
 
 
 def shown(output: str, printed: str) -> bool:
-    """Return whether the lines of ``output`` are in ``printed`` in this order; numbers may differ."""
+    """Return True if ``printed`` has the lines of ``output`` in this order, but for numbers."""
     lines = iter([without_numbers(line) for line in printed.splitlines()])
     wanted = [line for line in output.splitlines() if line.strip() not in ("", "...")]
     return all(any(without_numbers(line) == found for found in lines) for line in wanted)

@@ -1,4 +1,4 @@
-"""Each stage reads exactly the parameters that dvc.yaml declares for it: recorded while the stages run."""
+"""Each stage reads the parameters that dvc.yaml declares for it: recorded while the stages run."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The whole pipeline, run by DVC in a clone of its own on digits: what runs when, what is restored, what is shown."""
+"""The whole pipeline, run by DVC on digits: what runs when, what is restored, what is shown."""
 
 import json
 import os

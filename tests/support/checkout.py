@@ -39,13 +39,15 @@ class Checkout:
         write_params(path)
         environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # dvc.yaml's python
+            # The python of dvc.yaml's commands.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(home),
             "DVC_GLOBAL_CONFIG_DIR": str(home),
             "DVC_SYSTEM_CONFIG_DIR": str(home),
             "DVC_SITE_CACHE_DIR": str(home / "site"),
             "PYTHONIOENCODING": "utf-8",
-            "OMP_NUM_THREADS": "1",  # on a busy machine threads that wait for each other take many times as long
+            # On a busy machine, threads that wait for each other take many times as long.
+            "OMP_NUM_THREADS": "1",
         }
         return cls(path, environment)
 

@@ -20,7 +20,7 @@ from common.yaml12 import read_yaml
 
 ROOT = Path(__file__).parents[2]
 STAGES = ROOT / "stages"
-# What the tests begin with, whatever the workspace's params.yaml has there; one thread, since others may be busy.
+# What the tests begin with, whatever the workspace's params.yaml has there.
 START: dict[str, dict[str, Any]] = {
     "download": {
         "dataset": "CIFAR10",
@@ -60,7 +60,7 @@ DIGITS: dict[str, dict[str, Any]] = {
 
 
 def write_params(directory: Path, *changes: dict[str, Any]) -> None:
-    """Write the project's params.yaml to ``directory``, with START's values and then ``changes``."""
+    """Write the project's params.yaml with START's values and ``changes`` to ``directory``."""
     params = read_yaml(ROOT / "params.yaml")
     for each in (START, *changes):
         merge(params, each)

@@ -37,7 +37,7 @@ class Project:
         return YAML(typ="safe").load(self.path / "params.yaml")
 
     def change(self, **changes: Any) -> None:
-        """Set keys of params.yaml, their full path written with double underscores: train__seed=1."""
+        """Set keys of params.yaml by their full path with double underscores: train__seed=1."""
         params = self.read_params()
         for name, value in changes.items():
             *sections, key = name.split("__")
@@ -65,7 +65,7 @@ class Project:
         return done.stdout
 
     def fails(self, stage: str, **environment: str) -> str:
-        """Run a stage that a user's mistake must stop, in one line and without a traceback; return that line."""
+        """Run a stage that a user's mistake must stop, and return the line of the error."""
         done = self.run(stage, **environment)
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
@@ -74,7 +74,7 @@ class Project:
         return line
 
     def call(self, stage: str) -> None:
-        """Run a stage in this process, where torch is imported already; mistakes raise UserError."""
+        """Run a stage in this process, where torch is imported already."""
         with contextlib.chdir(self.path):
             importlib.import_module(stage).main()
 
