@@ -210,7 +210,7 @@ def test_a_model_of_an_earlier_version_is_named_as_such(path: Path) -> None:
 def test_networks_of_torchvision_with_ways_of_their_own_can_be_loaded(
     model: str, path: Path
 ) -> None:
-    # mnasnet reads a version in the metadata of state_dict; regnet computes with tensors when built.
+    # mnasnet reads a version in the metadata of state_dict; regnet computes when it is built.
     original = Classifier(make_description(make_recipe(network=torchvision(model))))
     save_classifier(original, path)
     assert torch.equal(logits(load_classifier(path)), logits(original))
