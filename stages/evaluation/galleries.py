@@ -10,7 +10,7 @@ from evaluation.metrics import records, surest_mistakes
 from figures.grid import Caption, image_grid
 from figures.style import shorten
 
-MISTAKES = 15  # images
+MISTAKES = 10  # images
 FILTERS = 64
 CLASS_LENGTH = 24  # characters of a class that are shown
 
