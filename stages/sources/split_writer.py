@@ -12,7 +12,7 @@ from common.arrays import Array, Split, files_path, images_path, keys_path, labe
 from sources.parallel import Decoded
 from sources.source import SourceImage
 
-BLOCK = 2**24  # bytes of images that are moved at a time
+BLOCK = 2**22  # bytes of images that are moved at a time
 
 
 class SplitWriter:
