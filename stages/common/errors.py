@@ -16,6 +16,7 @@ REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow access"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), "close other programs"),
     **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk"),
+    errno.EPIPE: "read all of it",
     **dict.fromkeys(
         (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY, errno.ETXTBSY),
         "move away what is there",
@@ -45,7 +46,7 @@ def explain_os_error(error: OSError) -> UserError | None:
     if error.errno not in REMEDIES:
         return None
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    where = " -> ".join(names) or "reading or writing"
+    where = " -> ".join(names) or "the output"
     return UserError(f"{where}: {error.strerror}; {REMEDIES[error.errno]}, then run again")
 
 

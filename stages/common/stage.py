@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from common.errors import UserError, explain_os_error, printable
@@ -50,15 +51,25 @@ def run_tool(main: Callable[[], None]) -> None:
         if signal.getsignal(signal.SIGINT) is leave:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
+        sys.stdout.flush()
     except UserError as error:
         exit_with(error)
     except OSError as error:
         if (explained := explain_os_error(error)) is None:
             raise
         exit_with(explained)
+    except MemoryError as error:
+        exit_with(
+            UserError(
+                f"not enough memory ({str(error) or 'of this process'}); close other programs or "
+                "choose a smaller image_size or batch_size"
+            )
+        )
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
 def exit_with(error: UserError) -> None:
+    with suppress(OSError):
+        sys.stdout.close()  # what cannot be written is not tried again at the end of the process
     sys.exit("\n".join(f"error: {line}" for line in error.args))

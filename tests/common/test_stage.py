@@ -24,7 +24,7 @@ REFUSED = {
     "open('loop').read()": "loop: Too many levels of symbolic links; choose another path",
     "open('x' * 300).read()": "xxx: File name too long; choose another path",
     "os.open('pipe', os.O_WRONLY | os.O_NONBLOCK)": "pipe: No such device or address; choose",
-    "mmap.mmap(os.open('/dev/null', os.O_RDWR), 9)": "No such device; choose another path",
+    "mmap.mmap(os.open('/dev/null', os.O_RDWR), 9)": "the output: No such device; choose",
     "files.write_text(Path('file/below'), 'x')": "file/below.part: Not a directory; move away",
     "files.write_text(Path('x' * 254), 'x')": "File name too long; choose another path",
     "resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9)) or [open('file') for _ in range(9)]": (
@@ -54,6 +54,44 @@ def test_what_the_system_refuses_is_one_line_with_the_path(code: str, tmp_path: 
     assert error.endswith(", then run again\n")
     assert error.count("\n") == 1
     assert (tmp_path / "file").read_bytes() == (tmp_path / "folder" / "a").read_bytes() == b"mine"
+
+
+def error_with_output_to(output: int, count: int) -> str:
+    """Standard error of a process that prints as many characters as a stage and that must fail."""
+    code = f"from common import stage\nstage.run(lambda: print('x' * {count}))"
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "stages")},
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 1
+    return process.stderr
+
+
+@pytest.mark.parametrize("count", [1, 10**6])
+def test_output_that_nobody_reads_is_one_line(count: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    error = error_with_output_to(write, count)
+    os.close(write)
+    assert error == "error: the output: Broken pipe; read all of it, then run again\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("count", [1, 10**6])
+def test_output_to_a_full_disk_is_one_line(count: int) -> None:
+    with Path("/dev/full").open("w") as full:
+        error = error_with_output_to(full.fileno(), count)
+    assert error == "error: the output: No space left on device; make room, then run again\n"
+
+
+def test_memory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    assert ends_with("bytearray(10**17)", tmp_path).startswith("error: not enough memory")
+    error = ends_with("__import__('numpy').zeros(10**17, 'uint8')", tmp_path)
+    assert error.startswith("error: not enough memory (Unable to allocate ")
 
 
 def test_an_error_of_several_lines_has_one_prefix_per_line(tmp_path: Path) -> None:
