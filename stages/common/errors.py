@@ -10,6 +10,8 @@ LONGEST_VALUE = 100  # characters
 HARMFUL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# How PyTorch, which has no MemoryError, says that there is none left on the CPU or a GPU.
+NO_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory")
 # What the user can do about an error of the operating system. Others are faults of this project.
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
@@ -41,9 +43,15 @@ class UserError(Exception):
         return "\n".join(self.args)
 
 
-def explain_os_error(error: OSError) -> UserError | None:
-    """Return an error of the operating system as one of the user; None if it is not the user's."""
-    if error.errno not in REMEDIES:
+def explain_failure(error: Exception) -> UserError | None:
+    """Return a failure of the system as an error of the user; None for a fault of this project."""
+    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+        reason = str(error).partition("\n")[0] or "for this process"
+        return UserError(
+            f"not enough memory ({reason}); close other programs, or choose a smaller image_size, "
+            "batch_size or network"
+        )
+    if not isinstance(error, OSError) or error.errno not in REMEDIES:
         return None
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     where = " -> ".join(names) or "the output"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-from common.errors import UserError, explain_os_error, printable
+from common.errors import UserError, explain_failure, printable
 
 INTERRUPTED = 130  # 128 + SIGINT; DVC would record a half-done stage that ends with 0 as done
 
@@ -54,17 +54,10 @@ def run_tool(main: Callable[[], None]) -> None:
         sys.stdout.flush()
     except UserError as error:
         exit_with(error)
-    except OSError as error:
-        if (explained := explain_os_error(error)) is None:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (explained := explain_failure(error)) is None:
             raise
         exit_with(explained)
-    except MemoryError as error:
-        exit_with(
-            UserError(
-                f"not enough memory ({str(error) or 'of this process'}); close other programs or "
-                "choose a smaller image_size or batch_size"
-            )
-        )
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UserError, choose, explain_os_error, printable, shown
+from common.errors import UserError, choose, explain_failure, printable, shown
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_nearest_spelling_is_named_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EINVAL, errno.EBADF, errno.ECHILD, None])
 def test_other_errors_of_the_system_are_no_errors_of_the_user(number: int | None) -> None:
-    assert explain_os_error(OSError(number, "some reason")) is None
+    assert explain_failure(OSError(number, "some reason")) is None
 
 
 def test_both_paths_of_a_failed_rename_are_named(tmp_path: Path) -> None:
@@ -82,5 +82,5 @@ def test_both_paths_of_a_failed_rename_are_named(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with pytest.raises(OSError, match="not empty") as raised:
         os.rename(tmp_path / "other", tmp_path / "full")  # noqa: PTH104 - as a user's file system has it
-    explained = str(explain_os_error(raised.value))
+    explained = str(explain_failure(raised.value))
     assert f"{tmp_path}/other -> {tmp_path}/full: Directory not empty; move away" in explained

@@ -88,10 +88,19 @@ def test_output_to_a_full_disk_is_one_line(count: int) -> None:
     assert error == "error: the output: No space left on device; make room, then run again\n"
 
 
-def test_memory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    assert ends_with("bytearray(10**17)", tmp_path).startswith("error: not enough memory")
-    error = ends_with("__import__('numpy').zeros(10**17, 'uint8')", tmp_path)
-    assert error.startswith("error: not enough memory (Unable to allocate ")
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("bytearray(10**17)", "for this process"),
+        ("__import__('numpy').zeros(10**17, 'uint8')", "Unable to allocate 88.8 PiB"),
+        ("__import__('torch').zeros(10**17)", "DefaultCPUAllocator"),
+    ],
+)
+def test_memory_that_is_not_there_is_one_line(code: str, reason: str, tmp_path: Path) -> None:
+    error = ends_with(code, tmp_path)
+    assert error.startswith("error: not enough memory (")
+    assert reason in error
+    assert error.count("\n") == 1
 
 
 def test_an_error_of_several_lines_has_one_prefix_per_line(tmp_path: Path) -> None:
@@ -99,7 +108,9 @@ def test_an_error_of_several_lines_has_one_prefix_per_line(tmp_path: Path) -> No
     assert ends_with(code, tmp_path) == "error: first\nerror: sec\\nond\n"
 
 
-@pytest.mark.parametrize("code", ["1 / 0", "open('missing')", "[][1]"])
+@pytest.mark.parametrize(
+    "code", ["1 / 0", "open('missing')", "[][1]", "next(iter([]))", "exec('raise RuntimeError')"]
+)
 def test_a_fault_of_this_project_keeps_its_traceback(code: str, tmp_path: Path) -> None:
     error = ends_with(code, tmp_path)
     assert error.startswith("Traceback")
