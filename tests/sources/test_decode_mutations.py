@@ -65,6 +65,7 @@ def damaged_files(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_formats_that_people_have_are_among_those_that_are_mutated() -> None:
     assert {"BMP", "DDS", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF"} <= set(
         formats()

@@ -142,8 +142,16 @@ def test_a_file_that_the_system_does_not_read_is_named_with_the_others(
     assert sum(found["dataset"]["counts"].values()) == 10
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow's own word about it
 def test_a_bomb_among_the_images_is_named(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     lay_out(mine, images(cat=2, dog=2) | {"dog/bomb.png": solid(0, "L", size=(11, 11))})
     line = fails(dataset="folder", source=str(mine))
     assert "more than 100 pixels; make it smaller: dog/bomb.png" in line
+
+
+def test_a_name_that_a_spreadsheet_would_execute_is_made_harmless(mine: Path) -> None:
+    lay_out(mine, images(cat=5) | below("=1+1", {f"{n}.png": solid(n) for n in range(5)}))
+    lay_out(mine, {"=1+1/x.png": b""})
+    bring_folder(mine, unreadable="skip")
+    assert [row["file"] for row in rows(SKIPPED)] == ["'=1+1/x.png"]

@@ -16,6 +16,7 @@ import pytest
 import download
 from common.errors import UserError
 from helpers import arrays, snapshot, solid, write_params
+from sources.archives import open_tree
 
 ARRAYS = Path("data/arrays")
 PACK = {
@@ -132,3 +133,9 @@ def tarred(contents: dict[str, bytes], prefix: str = "") -> bytes:
 
 def packed(kind: str, contents: dict[str, bytes]) -> bytes:
     return zipped(contents) if kind == "zip" else PACK[kind](tarred(contents))
+
+
+def read_all(path: Path) -> dict[str, bytes]:
+    """Return the content of each file of a directory or an archive."""
+    with open_tree(path) as tree:
+        return {name: tree.read(name) for name in tree}
