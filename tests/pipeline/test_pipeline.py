@@ -196,10 +196,10 @@ def test_exactly_the_declared_plots_are_shown(clone: Clone) -> None:
 def test_the_plots_are_a_page(clone: Clone) -> None:
     assert clone.dvc("plots", "show").strip().endswith("dvc_plots/index.html")
     html = (clone.path / "dvc_plots" / "index.html").read_text(encoding="utf-8")
-    pictures = re.findall(r'<img src="([^"]+)"', html)
+    images = re.findall(r'<img src="([^"]+)"', html)
     declared = [paths(stage.get("plots", [])) for stage in GRAPH["stages"].values()]
-    assert len(pictures) == sum(path.endswith(".png") for plots in declared for path in plots)
-    assert all((clone.path / "dvc_plots" / picture).is_file() for picture in pictures)
+    assert len(images) == sum(path.endswith(".png") for plots in declared for path in plots)
+    assert all((clone.path / "dvc_plots" / image).is_file() for image in images)
 
 
 def test_the_graph_is_shown(clone: Clone) -> None:

@@ -1,4 +1,4 @@
-"""What several tests need: a project to run a stage in, pictures, and what lies in a folder."""
+"""What several tests need: a project to run a stage in, images, and what lies in a folder."""
 
 import io
 import json
@@ -55,7 +55,7 @@ START: dict[str, dict[str, Any]] = {
 DIGITS: dict[str, dict[str, Any]] = {
     "download": {"dataset": "digits"},
     "train": {"recipe": "quick"},
-    "recipes": {"quick": {"learning_rate": 0.05}},  # few pictures need large steps
+    "recipes": {"quick": {"learning_rate": 0.05}},  # few images need large steps
 }
 
 
@@ -122,7 +122,7 @@ def snapshot(path: Path) -> dict[str, bytes]:
 def solid(
     color: Any, mode: str = "RGB", kind: str = "PNG", size: tuple[int, int] = (8, 8), **options: Any
 ) -> bytes:
-    """A picture of one colour, as a file's bytes."""
+    """Return an image of one colour, as a file's bytes."""
     return encode(Image.new(mode, size, color), kind, **options)
 
 
