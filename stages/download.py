@@ -22,15 +22,15 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from common.errors import UserError
-from common.files import ARRAYS, REPORTS, replacing
+from common.errors import UserError, printable
+from common.files import ARRAYS, REPORTS, remove, replacing
 from common.params import Download, load_params
 from sources.archives import open_tree
 from sources.cifar import PUBLISHED, cifar, published_archive
 from sources.digits import digits
 from sources.folder import folder
 from sources.source import Source
-from sources.unreadable import write_unreadable
+from sources.unreadable import LIST, write_unreadable
 from sources.writer import write_arrays
 
 SKIPPED = REPORTS / "skipped.csv"
@@ -47,9 +47,11 @@ def main() -> None:
     ):
         dataset, skipped = write_arrays(source, params.download, directory)
         write_unreadable(SKIPPED, skipped)
+        remove(LIST)  # of an earlier run
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts.items())
     size = f"{dataset.image_size} x {dataset.image_size}"
-    print(f"{dataset.name}: {counts} images of {size}, {len(dataset.classes)} classes")
+    name = printable(dataset.name)
+    print(f"{name}: {counts} images of {size}, {len(dataset.classes)} classes")
     if skipped:
         print(f"{len(skipped):,} image files could not be read; {SKIPPED} says why")
 

@@ -141,14 +141,14 @@ def read_images(tree: Tree, layout: Layout, download: Download) -> Iterator[Sour
 
     def read() -> Iterator[tuple[Placed, bytes | UnreadableError]]:
         is_test = repeat(False) if layout.is_test is None else layout.is_test
-        for name, label, test in zip(visible(tree), layout.labels.tolist(), is_test, strict=False):
+        for name, label, test in zip(visible(tree), layout.labels, is_test, strict=False):
             content: bytes | UnreadableError
             try:
                 content = tree.read(name)
                 key = image_key(name, content, download.group)
             except UnreadableError as error:
                 content, key = error, 0
-            yield (name, "test" if test else "train", label, key), content
+            yield (name, "test" if test else "train", int(label), key), content
 
     for tag, decoded in decode_all(read(), download.image_size, download.fit):
         yield SourceImage(*tag, decoded)

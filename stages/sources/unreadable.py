@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import UserError
-from common.files import ARRAYS
+from common.files import ARRAYS, remove
 from common.tables import write_csv
 
 LIST = ARRAYS.with_name("unreadable.csv")
@@ -27,7 +27,8 @@ def write_unreadable(path: Path, files: Sequence[Unreadable]) -> None:
 
 
 def refusal(files: Sequence[Unreadable], source: str, count: int) -> UserError:
-    """Return an error with a line per reason; if that cannot name all files, write them to LIST."""
+    """Return an error with a line per reason; if that cannot name all files, LIST does."""
+    remove(LIST)
     by_reason = defaultdict(list)
     for file in files:
         by_reason[re.sub(r"\d+", "0", file.reason)].append(file)

@@ -1,6 +1,6 @@
 """The arrays of a data set, written as its images come."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, get_args
@@ -40,12 +40,12 @@ def write_arrays(
         unreadable = write_images(source, writers)
         if unreadable and download.unreadable == "stop":
             raise refusal(unreadable, source.origin, source.count)
+        if unreadable:
+            check_classes(source, writers)
         if not source.has_splits:
             train, test = writers["train"], writers["test"]
             train.move(held_out(train, source.classes, download), test)
-        for split, writer in writers.items():
-            if unreadable:
-                check_classes(split, writer.labels, source.classes)
+        for writer in writers.values():
             writer.finish()
     dataset = Dataset(
         name=source.name,
@@ -92,14 +92,17 @@ def summarize_sizes(
     return {"smallest": tuple(smallest), "median": tuple(median), "largest": tuple(largest)}
 
 
-def check_classes(split: Split, labels: Iterable[int], classes: list[str]) -> None:
-    """Check that a split has images of each class.
+def check_classes(source: Source, writers: dict[Split, SplitWriter]) -> None:
+    """Check that some images of each class could be read, in each split that the source has.
 
     Raises:
-        UserError: It has none, since the only ones could not be read.
+        UserError: None could.
     """
-    absent = sorted(set(range(len(classes))) - set(labels))
-    if absent:
-        raise UserError(
-            f"class {classes[absent[0]]}: none of its images in {split}/ can be read; repair one"
-        )
+    for split, writer in writers.items():
+        absent = sorted(set(range(len(source.classes))) - set(writer.labels))
+        if absent and (source.has_splits or split == "train"):
+            place = f" in {split}/" if source.has_splits else ""
+            raise UserError(
+                f"class {source.classes[absent[0]]}: none of its images{place} can be read; repair "
+                "some of them"
+            )

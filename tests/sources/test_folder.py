@@ -193,6 +193,17 @@ def test_a_gitignore_as_in_the_default_folder_is_left_out_without_a_word(
     assert "left out" not in capsys.readouterr().err
 
 
+def test_a_name_with_terminal_escapes_is_printed_harmlessly(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = lay_out(mine.with_name("\x1b[2Jmine"), images(cat=3, dog=3) | {"\x1b[2J.txt": b""})
+    bring_folder(source)
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out
+    assert "\x1b" not in captured.err.replace("\x1b[A", "")
+    assert captured.out.startswith(r"\x1b[2Jmine: ")
+
+
 def test_arrays_of_the_images_do_not_depend_on_the_machine_s_order_of_files(mine: Path) -> None:
     contents = images(cat=20, dog=20)
     lay_out(mine, contents)

@@ -122,6 +122,24 @@ def test_a_class_without_a_readable_image_in_a_split_is_an_error(mine: Path) -> 
     assert "class cat: none of its images in test/ can be read" in line
 
 
+@pytest.mark.parametrize("unreadable", [["cat"], ["cat", "dog"]])
+def test_a_class_without_a_readable_image_is_an_error(mine: Path, unreadable: list[str]) -> None:
+    lay_out(mine, images(cat=5, dog=5))
+    for name in unreadable:
+        lay_out(mine, {f"{name}/{number:03}.png": b"" for number in range(5)})
+    line = fails(dataset="folder", source=str(mine), unreadable="skip")
+    assert line == "class cat: none of its images can be read; repair some of them"
+
+
+def test_the_list_of_an_earlier_run_is_removed(mine: Path) -> None:
+    bad = {f"cat/{number}.png": b"" for number in range(9)}
+    lay_out(mine, images(cat=5, dog=5) | bad)
+    fails(dataset="folder", source=str(mine))
+    assert LIST.exists()
+    bring_folder(mine, unreadable="skip")
+    assert not LIST.exists()
+
+
 def test_a_file_that_the_system_does_not_read_is_named_with_the_others(
     mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
