@@ -39,7 +39,7 @@ def write_arrays(
         }
         unreadable = write_images(source, writers)
         if unreadable and download.unreadable == "stop":
-            raise refusal(unreadable, source.origin, source.count)
+            raise refusal(unreadable, download.source, source.count)
         if unreadable:
             check_classes(source, writers)
         if not source.has_splits:
