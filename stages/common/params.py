@@ -55,7 +55,7 @@ def check_path(path: str) -> str:
 
 
 class Download(Section):
-    """What the download stage obeys."""
+    """Parameters of the download stage."""
 
     dataset: Literal["CIFAR10", "CIFAR100", "digits", "folder"]
     source: Annotated[str, AfterValidator(check_path)]
@@ -68,14 +68,14 @@ class Download(Section):
 
 
 class Preview(Section):
-    """What the preview stage obeys."""
+    """Parameters of the preview stage."""
 
     images: Shown
     seed: Seed
 
 
 class Train(Section):
-    """What the train stage obeys, beside a recipe."""
+    """Parameters of the train stage, beside those of a recipe."""
 
     recipe: str
     seed: Seed
@@ -84,14 +84,14 @@ class Train(Section):
 
 
 class TestSample(Section):
-    """What the test-sample stage obeys."""
+    """Parameters of the test-sample stage."""
 
     images: Shown
     seed: Seed
 
 
 class Evaluate(Section):
-    """What the evaluate stage obeys."""
+    """Parameters of the evaluate stage, and of test-sample."""
 
     test_time_augmentation: Literal["recipe", "none", "mirror", "mirror_shift"]
 

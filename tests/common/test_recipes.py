@@ -23,10 +23,6 @@ def change(project: Project, recipe: str, **changes: Any) -> None:
     project.change(**{f"recipes__{recipe}__{key}": value for key, value in changes.items()})
 
 
-def error_of(project: Project) -> str:
-    return refused(lambda: load_params(project.path / "params.yaml"))
-
-
 @pytest.mark.parametrize(
     ("recipe", "changes", "message"),
     [
@@ -96,20 +92,22 @@ def test_a_combination_that_cannot_work_is_named_by_its_key(
     recipe: str, changes: dict[str, Any], message: str, project: Project
 ) -> None:
     change(project, recipe, **changes)
-    assert re.search(rf"params\.yaml: recipes\.{recipe}\..*{re.escape(message)}", error_of(project))
+    assert re.search(
+        rf"params\.yaml: recipes\.{recipe}\..*{re.escape(message)}", refused(load_params)
+    )
 
 
 def test_only_the_recipe_in_use_is_checked_against_the_images(project: Project) -> None:
     project.change(download__image_size=16, recipes__accurate__progressive_resizing=None)
-    load_params(project.path / "params.yaml")
+    load_params()
     project.change(train__recipe="accurate", recipes__accurate__augment__max_shift=16)
-    assert "recipes.accurate.augment.max_shift is 16" in error_of(project)
+    assert "recipes.accurate.augment.max_shift is 16" in refused(load_params)
 
 
 def test_the_network_s_sizes_are_named_with_their_numbers(project: Project) -> None:
     """13 pixels: convolution 13 - 5 + 1 = 9, pooling 4, convolution 4 - 5 + 1 = 0, pooling none."""
     project.change(download__image_size=13)
-    message = error_of(project)
+    message = refused(load_params)
     assert "recipes.quick.network: convolution 2" in message
     assert "(4 - 5 + 2*0)/1 + 1 = 0" in message
     assert "image_size (13)" in message
@@ -118,20 +116,20 @@ def test_the_network_s_sizes_are_named_with_their_numbers(project: Project) -> N
 def test_the_smallest_image_that_the_network_takes_is_taken(project: Project) -> None:
     """16 pixels: 12, 6, 2, 1; 15 pixels: 11, 5, 1, 0."""
     project.change(download__image_size=16)
-    assert load_params(project.path / "params.yaml").download.image_size == 16
+    assert load_params().download.image_size == 16
     project.change(download__image_size=15)
-    assert "(1 - 2 + 2*0)/2 + 1 = 0" in error_of(project)
+    assert "(1 - 2 + 2*0)/2 + 1 = 0" in refused(load_params)
 
 
 def test_an_image_of_one_pixel_cannot_be_shifted(project: Project) -> None:
     change(project, "transfer", augment__max_shift=0, test_time_augmentation="mirror_shift")
     project.change(download__image_size=1)
     wanted = "test_time_augmentation is 'mirror_shift', which needs images of 2 or more pixels"
-    assert f"recipes.transfer.{wanted}" in error_of(project)
+    assert f"recipes.transfer.{wanted}" in refused(load_params)
     change(project, "transfer", test_time_augmentation="mirror")
-    load_params(project.path / "params.yaml")
+    load_params()
     project.change(evaluate__test_time_augmentation="mirror_shift")
-    assert f"evaluate.{wanted}" in error_of(project)
+    assert f"evaluate.{wanted}" in refused(load_params)
 
 
 NETWORKS = [
@@ -175,7 +173,7 @@ def test_a_network_beyond_any_memory_is_refused_without_being_built(
     recipe: str, changes: dict[str, Any], project: Project
 ) -> None:
     change(project, recipe, **changes)
-    message = error_of(project)
+    message = refused(load_params)
     assert re.search(rf"recipes\.{recipe}\.network has [\d,]+ weights, and at most", message)
     assert f"{MOST_WEIGHTS:,}" in message
 
@@ -184,7 +182,7 @@ def test_a_network_beyond_any_memory_is_refused_without_being_built(
 def test_a_layer_beyond_any_memory_is_named(key: str, project: Project) -> None:
     project.change(**{f"recipes__quick__network__{key}": [6, 10**9]})
     assert f"recipes.quick.network.{key}.1 is 1000000000; it must be less than or equal to " in (
-        error_of(project)
+        refused(load_params)
     )
 
 
