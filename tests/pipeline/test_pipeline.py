@@ -47,7 +47,9 @@ def test_every_declared_file_is_written_and_every_report_is_declared(clone: Clon
         elif path.endswith(".json"):
             json.loads((clone.path / path).read_text(encoding="utf-8"), parse_constant=pytest.fail)
         elif path.endswith(".csv"):
-            assert (clone.path / path).read_text(encoding="utf-8").count("\n") > 1
+            lines = (clone.path / path).read_text(encoding="utf-8").splitlines()
+            # Digits have no unreadable files and no duplicates to list below the header.
+            assert len(lines) > (path not in {"reports/skipped.csv", "reports/duplicates.csv"})
 
 
 def test_git_holds_the_small_files_and_ignores_the_others(clone: Clone) -> None:
