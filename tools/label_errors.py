@@ -1,5 +1,5 @@
-"""Which training images have a wrong label? Those that models which did not see them are surest to
-be of another class.
+"""Which training images have a wrong label? Those whose label is least probable to models that did
+not see them.
 
     python tools/label_errors.py [--folds 5] [--output reports/label_errors.csv]
 

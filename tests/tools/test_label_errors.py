@@ -181,12 +181,14 @@ def test_a_class_in_one_fold_alone_is_refused() -> None:
     assert line.startswith("class dog: all its training images have the same content")
 
 
-def test_the_surest_of_another_class_comes_first() -> None:
-    probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7], [0.5, 0.5]], np.float32)
+def test_the_image_whose_label_is_least_probable_comes_first() -> None:
+    probabilities = np.array(
+        [[0.6, 0.3, 0.1], [0.1, 0.9, 0.0], [0.05, 0.5, 0.45], [0.5, 0.5, 0.0]], np.float32
+    )
     suspects = find_suspects(probabilities, np.array([1, 0, 0, 0]))
-    assert [suspect.position for suspect in suspects] == [1, 2, 0]
+    assert [suspect.position for suspect in suspects] == [2, 1, 0]
     assert suspects[0][1:3] == (0, 1)
-    assert suspects[0][3:] == pytest.approx((0.1, 0.9))
+    assert suspects[0][3:] == pytest.approx((0.05, 0.5))
 
 
 @pytest.mark.parametrize("folds", ["0", "1", "101"])
