@@ -6,7 +6,7 @@ data/arrays, per split (train, test): images, uint8 (N, 3, H, W); labels, int64 
 reports/skipped.csv: the image files that could not be read, if download.unreadable is skip. The
 archives of the CIFARs stay in data/archives, so that nothing is fetched twice.
 
-60,000 JPEGs of 32 x 32 take about 10 s on two cores. Memory is about 0.1 GB, and 0.5 GB with large
+60,000 JPEGs of 32 x 32 take about 10 s on two cores. Memory is 0.1 GB, and up to 0.4 GB with large
 images, whatever their number. The arrays take N * 3 * H * W bytes on disk.
 """
 
