@@ -34,8 +34,8 @@ def similar_hashes(one: Array, other: Array) -> Iterator[tuple[Array, Array]]:
 
     Locality-sensitive hashing by bit sampling (Indyk and Motwani 1998): in each of 32 tables, the
     hashes that agree in a random choice of bits are compared. With the 13 bits that 60,000 images
-    take, a pair that is 6 bits apart is found with a probability of 99.9 %, one that is 12 bits
-    apart with 89 %.
+    take, a pair that is 8 bits apart is found with a probability of 99.3 %, one that is 12 bits
+    apart with 80 %.
     """
     bits = max(8, round(np.log2(max(1, len(one)))) - 3)
     generator = np.random.default_rng(0)
