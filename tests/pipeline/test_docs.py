@@ -218,7 +218,7 @@ def the_copy_has_everything(checkout: Checkout, printed: str) -> None:
     assert "up to date" in printed
     assert "Running stage" not in printed
     copy = checkout.path.parent / "copy"
-    for path in ("models", "data/arrays", "reports"):
+    for path in ("models/classifier.safetensors", "data/arrays", "reports"):
         assert snapshot(copy / path) == snapshot(checkout.path / path)
 
 
