@@ -81,6 +81,8 @@ def first_equal(digests: Array) -> Array:
 
 def near_duplicates(images: Images, distinct: Array, hashes: Array) -> tuple[Array, Array, float]:
     """Return the pairs, (M, 2), their distances, (M,), and the largest that counts."""
+    if len(distinct) < 2:  # such as images of a single colour only
+        return np.empty((0, 2), np.int64), np.empty(0, np.float32), 0.0
     sample = np.random.default_rng(0).permutation(distinct)[:SAMPLE]
     by_chance = all_distances(thumbnails(images.read(np.sort(sample))))
     largest = chance_distance(by_chance, len(distinct), CHANCE)

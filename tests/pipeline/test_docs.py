@@ -162,21 +162,32 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return checkout
 
 
+@pytest.fixture(scope="session")
+def begun(started: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A clone in which the README's first run is committed: where the other pages begin."""
+    checkout = copy(started, tmp_path_factory.mktemp("begun") / "clone")
+    Reader("README.md", checkout).run(FIRST_RUN)
+    commit_results(checkout)
+    return checkout
+
+
+def copy(checkout: Checkout, path: Path) -> Checkout:
+    shutil.copytree(checkout.path, path)
+    return Checkout(path, checkout.environment)
+
+
 @pytest.fixture(scope="module")
 def readers(
-    started: Checkout, tmp_path_factory: pytest.TempPathFactory
+    started: Checkout, begun: Checkout, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Reader]]:
-    """One reader per page; all but the README's begin with its first run."""
+    """Return one reader per page."""
     found: dict[str, Reader] = {}
 
     def reader(page: str) -> Reader:
         if page not in found:
+            beginning = started if page == "README.md" else begun
             path = tmp_path_factory.mktemp(Path(page).stem) / "clone"
-            shutil.copytree(started.path, path)
-            found[page] = Reader(page, Checkout(path, started.environment))
-            if page != "README.md":
-                found[page].run(FIRST_RUN)
-                commit_results(found[page].checkout)
+            found[page] = Reader(page, copy(beginning, path))
         return found[page]
 
     yield reader

@@ -213,6 +213,8 @@ def test_the_graph_is_shown(clone: Clone) -> None:
         ("download", "evaluate"),
         ("train", "test-sample"),
         ("train", "evaluate"),
+        ("preview", "evaluate"),  # whose report shows what these two drew
+        ("test-sample", "evaluate"),
     }
 
 
