@@ -27,6 +27,7 @@ from model.classifier import Classifier, Description
 from model.device import select_device, settle_precision
 from model.file import save_classifier
 from training.batches import image_reader, split_data, split_evenly
+from training.calibration import calibrate
 from training.checkpoint import Checkpoint, compute_fingerprint, resume
 from training.distributed import ProcessGroup, check_shards, connected, wrap_ddp
 from training.initial_weights import set_initial_weights
@@ -59,12 +60,11 @@ def train(params: Params, group: ProcessGroup) -> None:
         setup, state, checkpoint = prepare(params, group, device)
         resume(state, checkpoint, group)
         fit(setup, state, checkpoint)
+        best_epoch, temperature = state.early_stopping.best_epoch or None, calibrate(setup)
 
         if group.rank == 0:
-            classifier = setup.classifier
-            best_epoch = {"best_epoch": state.early_stopping.best_epoch or None}
-            classifier.description = classifier.description.model_copy(update=best_epoch)
-            save_classifier(classifier)
+            setup.classifier.describe(best_epoch=best_epoch, temperature=temperature)
+            save_classifier(setup.classifier)
             checkpoint.remove()
 
 
