@@ -26,7 +26,7 @@ from common.params import Params, load_params
 from model.classifier import Classifier, Description
 from model.device import select_device, settle_precision
 from model.file import save_classifier
-from training.batches import image_reader, split_data, split_evenly
+from training.batches import class_weights, image_reader, split_data, split_evenly
 from training.calibration import calibrate
 from training.checkpoint import Checkpoint, compute_fingerprint, resume
 from training.distributed import ProcessGroup, check_shards, connected, wrap_ddp
@@ -93,6 +93,7 @@ def prepare(
         group=group,
         device=device,
         predict_batch_size=params.machine.predict_batch_size,
+        class_weights=class_weights(data, len(description.classes), description.recipe, device),
     )
     # Ranks on other machines may have other numbers of threads.
     fingerprint["processes"] = f"{group.world_size} with {torch.get_num_threads()} threads"

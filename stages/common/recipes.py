@@ -161,6 +161,7 @@ class Recipe(Section):
     batch_size: Count
     micro_batch: Count | None = None
     label_smoothing: Fraction
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"]
     test_time_augmentation: TestTimeAugmentation = "none"
 

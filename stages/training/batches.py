@@ -11,6 +11,7 @@ from common.arrays import ImageFile, LabelledImages, read_keys
 from common.errors import UserError
 from common.files import ARRAYS
 from common.params import Train
+from common.recipes import Recipe
 from common.split import hold_out
 from training.seeds import derive_seed, generator
 
@@ -46,6 +47,21 @@ def split_data(loaded: LabelledImages, options: Train) -> TrainingData:
         split = hold_out(keys, labels, classes, fraction, seed)
         train, validation = (torch.from_numpy(indices) for indices in split)
     return TrainingData(loaded.images, torch.from_numpy(labels), train, validation)
+
+
+def class_weights(
+    data: TrainingData, classes: int, recipe: Recipe, device: torch.device
+) -> Tensor | None:
+    """Return how much an image of each class counts in the loss, float32 (classes,).
+
+    That is the class's number of training images to the power of minus the recipe's ``balance``,
+    times what makes the mean over the training images 1. None if all images count alike.
+    """
+    if recipe.balance == 0:
+        return None
+    counts = data.labels[data.train].bincount(minlength=classes).double()
+    weights = counts.clamp_min(1) ** -recipe.balance
+    return (weights * counts.sum() / (weights * counts).sum()).float().to(device)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:

@@ -46,6 +46,7 @@ class Setup:
     group: ProcessGroup
     device: torch.device
     predict_batch_size: int
+    class_weights: Tensor | None  # in the loss, float32 (classes,), on the device
 
     @property
     def recipe(self) -> Recipe:
@@ -147,7 +148,11 @@ def accumulate_gradients(
             labels = setup.data.labels[indices].to(device)
             logits = setup.model(augment(setup.read(indices), indices))
             part = cross_entropy(
-                logits, labels, reduction="sum", label_smoothing=recipe.label_smoothing
+                logits,
+                labels,
+                setup.class_weights,
+                reduction="sum",
+                label_smoothing=recipe.label_smoothing,
             )
             part = part / len(batch)
             # DDP averages gradients over the ranks; their sum is wanted.

@@ -91,7 +91,12 @@ def section_of(params: Any, path: tuple[str, ...]) -> Any:
 
 
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
-OPTIONAL = {"micro_batch", "progressive_resizing", "test_time_augmentation"}  # of recipes
+OPTIONAL = {
+    "balance",
+    "micro_batch",
+    "progressive_resizing",
+    "test_time_augmentation",
+}  # of recipes
 NEEDED = [
     path
     for path in paths_of({**PARAMS, "recipes": {"accurate": PARAMS["recipes"]["accurate"]}})
