@@ -20,16 +20,18 @@ if __name__ == "__main__":
 
 import torch
 
-from common.arrays import Dataset, load_images
+from common.arrays import load_images
 from common.files import MODEL, REPORTS
 from common.params import Params, load_params
-from model.classifier import Classifier, Description
-from model.device import select_device, settle_precision
+from model.classifier import Classifier
+from model.device import select_device
 from model.file import save_classifier
 from training.batches import class_weights, image_reader, split_data, split_evenly
 from training.calibration import calibrate
 from training.checkpoint import Checkpoint, compute_fingerprint, resume
+from training.description import describe
 from training.distributed import ProcessGroup, check_shards, connected, wrap_ddp
+from training.features import freeze
 from training.initial_weights import set_initial_weights
 from training.launch import count_processes, find_process_group, launch
 from training.loop import Setup, fit
@@ -85,11 +87,14 @@ def prepare(
     if group.rank == 0:
         print(layer_table(classifier.network, description.image_size), flush=True)
     set_initial_weights(classifier, data)
+    trained, data = freeze(classifier.to(device), data, group)
+    read = image_reader(data.images, device)
     setup = Setup(
-        classifier=classifier.to(device),
-        model=wrap_ddp(classifier, group),
+        classifier=classifier,
+        trained=trained,
+        model=wrap_ddp(trained, group, read(data.train[:1])),
         data=data,
-        read=image_reader(data.images, device),
+        read=read,
         group=group,
         device=device,
         predict_batch_size=params.machine.predict_batch_size,
@@ -98,28 +103,7 @@ def prepare(
     # Ranks on other machines may have other numbers of threads.
     fingerprint["processes"] = f"{group.world_size} with {torch.get_num_threads()} threads"
     checkpoint = Checkpoint(fingerprint, params.machine.checkpoint_minutes)
-    return setup, new_state(classifier, len(batches), params.train.early_stopping), checkpoint
-
-
-def describe(
-    params: Params, dataset: Dataset, device: torch.device, group: ProcessGroup
-) -> Description:
-    """Return what the model file will say of itself, with the precision that rank 0 settles on."""
-    recipe = settle_precision(params.recipe, device)
-    recipe = recipe.model_copy(update={"precision": group.broadcast_object(recipe.precision)})
-    return Description(
-        dataset=dataset.name,
-        classes=dataset.classes,
-        image_size=dataset.image_size,
-        fit=dataset.fit,
-        recipe_name=params.train.recipe,
-        recipe=recipe,
-        seed=params.train.seed,
-        device=device.type,
-        processes=group.world_size,
-        threads=torch.get_num_threads(),
-        torch=str(torch.__version__),
-    )
+    return setup, new_state(trained, len(batches), params.train.early_stopping), checkpoint
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from common.arrays import Array, ImageFile
+from common.arrays import Array, Rows
 from common.errors import printable
 from common.progress import Progress
 from common.recipes import Recipe
@@ -85,7 +85,7 @@ class Classifier(nn.Module):
 
 def predict(
     classifier: Classifier,
-    images: ImageFile,
+    images: Rows,
     indices: Sequence[int] | Array,
     batch_size: int,
     title: str = "Predict",
@@ -99,7 +99,7 @@ def predict(
 
 def predict_logits(
     classifier: Classifier,
-    images: ImageFile,
+    images: Rows,
     indices: Sequence[int] | Array,
     batch_size: int,
     title: str = "Predict",

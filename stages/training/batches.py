@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.arrays import ImageFile, LabelledImages, read_keys
+from common.arrays import LabelledImages, Rows, read_keys
 from common.errors import UserError
 from common.files import ARRAYS
 from common.params import Train
@@ -22,7 +22,7 @@ class TrainingData:
     validation.
     """
 
-    images: ImageFile  # uint8 (N, 3, H, W)
+    images: Rows  # uint8 (N, 3, H, W); or features, float32 (N, views, features)
     labels: Tensor  # int64 (N,)
     train: Tensor  # indices, int64, ascending
     validation: Tensor  # indices, int64, ascending
@@ -78,13 +78,14 @@ def split_evenly(indices: Tensor, size: int | None) -> tuple[Tensor, ...]:
     return indices.tensor_split(math.ceil(len(indices) / (size or len(indices))))
 
 
-def image_reader(images: ImageFile, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Return a function from indices, int64 (n,), to images, uint8 (n, 3, H, W), on ``device``.
+def image_reader(images: Rows, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return a function from indices, int64 (n,), to images or their features on ``device``.
 
-    All images stay on a GPU if they fill less than half of its free memory; otherwise each batch is
-    read from the file.
+    All of them stay on a GPU if they fill less than half of its free memory; otherwise each batch
+    is read from the file.
     """
-    if device.type == "cuda" and 2 * math.prod(images.shape) < torch.cuda.mem_get_info(device)[0]:
+    size = images.dtype.itemsize * math.prod(images.shape)  # bytes
+    if device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]:
         resident = torch.from_numpy(images.read(range(len(images)))).to(device)
         return lambda indices: resident[indices.to(device)]
     return lambda indices: torch.from_numpy(images.read(indices.tolist())).to(device)

@@ -27,7 +27,7 @@ def calibrate(setup: Setup) -> float:
         return 1.0
     rows = group.shard(torch.arange(len(data.validation)))
     logits = predict_logits(
-        setup.classifier,
+        setup.trained,
         data.images,
         data.validation[rows].numpy(),
         setup.predict_batch_size,
