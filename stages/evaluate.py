@@ -6,9 +6,10 @@ download.dataset and download.source. Writes into reports/:
 
 metrics.json          headline numbers, in percent but the losses: accuracy; its 95 % interval,
                       ci_low to ci_high (Wilson); macro, the mean of the classes' accuracies; ece,
-                      the expected calibration error; loss, the cross-entropy in nats; and, where
-                      images were held out for validation, val_acc and val_loss, accuracy and loss
-                      on them of the weights that were kept. Each name is a column of
+                      the expected calibration error; loss, the cross-entropy in nats, both with the
+                      temperature that train fitted on the validation images; and, where there are
+                      such images, val_acc and val_loss, accuracy and loss on them of the weights
+                      that were kept, before the temperature. Each name is a column of
                       `dvc metrics show`, which stays within 100 columns.
 class_accuracy.json   percent by class; class_accuracy.csv: one row per class, with intervals
 predictions.csv       one row per test image: file, actual, predicted, confidence, and the

@@ -20,21 +20,23 @@ if __name__ == "__main__":
 
 import torch
 
-from common.arrays import Dataset, load_images
+from common.arrays import load_images
 from common.files import MODEL, REPORTS
 from common.params import Params, load_params
-from model.classifier import Classifier, Description
-from model.device import select_device, settle_precision
+from model.classifier import Classifier
+from model.device import select_device
 from model.file import save_classifier
-from training.batches import image_reader, split_data, split_evenly
+from training.batches import split_data, split_evenly
+from training.calibration import calibrate
 from training.checkpoint import Checkpoint, compute_fingerprint, resume
-from training.distributed import ProcessGroup, check_shards, connected, wrap_ddp
-from training.initial_weights import set_initial_weights
+from training.description import describe
+from training.distributed import ProcessGroup, check_shards, connected
 from training.launch import count_processes, find_process_group, launch
 from training.loop import Setup, fit
 from training.outputs import check_writable, exclusive
+from training.setup import build_setup
 from training.state import TrainingState, new_state
-from training.table import check_image_sizes, layer_table
+from training.table import layer_table
 
 
 def main() -> None:
@@ -59,12 +61,11 @@ def train(params: Params, group: ProcessGroup) -> None:
         setup, state, checkpoint = prepare(params, group, device)
         resume(state, checkpoint, group)
         fit(setup, state, checkpoint)
+        best_epoch, temperature = state.early_stopping.best_epoch or None, calibrate(setup)
 
         if group.rank == 0:
-            classifier = setup.classifier
-            best_epoch = {"best_epoch": state.early_stopping.best_epoch or None}
-            classifier.description = classifier.description.model_copy(update=best_epoch)
-            save_classifier(classifier)
+            setup.classifier.describe(best_epoch=best_epoch, temperature=temperature)
+            save_classifier(setup.classifier)
             checkpoint.remove()
 
 
@@ -81,44 +82,13 @@ def prepare(
     check_shards(group, description.recipe, min(map(len, batches)), len(data.validation))
 
     classifier = Classifier(description)
-    check_image_sizes(classifier.network, description.recipe, description.image_size)
     if group.rank == 0:
         print(layer_table(classifier.network, description.image_size), flush=True)
-    set_initial_weights(classifier, data)
-    setup = Setup(
-        classifier=classifier.to(device),
-        model=wrap_ddp(classifier, group),
-        data=data,
-        read=image_reader(data.images, device),
-        group=group,
-        device=device,
-        predict_batch_size=params.machine.predict_batch_size,
-    )
+    setup = build_setup(classifier, data, group, device, params.machine.predict_batch_size)
     # Ranks on other machines may have other numbers of threads.
     fingerprint["processes"] = f"{group.world_size} with {torch.get_num_threads()} threads"
     checkpoint = Checkpoint(fingerprint, params.machine.checkpoint_minutes)
-    return setup, new_state(classifier, len(batches), params.train.early_stopping), checkpoint
-
-
-def describe(
-    params: Params, dataset: Dataset, device: torch.device, group: ProcessGroup
-) -> Description:
-    """Return what the model file will say of itself, with the precision that rank 0 settles on."""
-    recipe = settle_precision(params.recipe, device)
-    recipe = recipe.model_copy(update={"precision": group.broadcast_object(recipe.precision)})
-    return Description(
-        dataset=dataset.name,
-        classes=dataset.classes,
-        image_size=dataset.image_size,
-        fit=dataset.fit,
-        recipe_name=params.train.recipe,
-        recipe=recipe,
-        seed=params.train.seed,
-        device=device.type,
-        processes=group.world_size,
-        threads=torch.get_num_threads(),
-        torch=str(torch.__version__),
-    )
+    return setup, new_state(setup.trained, len(batches), params.train.early_stopping), checkpoint
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@
                            [--test-time-augmentation recipe]
 
 One file with all in it: input ``images``, uint8 (N, 3, H, W) for any N, RGB, already of the model's
-image size; output ``probabilities``, float32 (N, classes). Normalisation and test-time augmentation
-are inside. Its metadata hold ``classes`` (JSON, in label order), ``image_size``, ``fit``,
-``test_time_augmentation`` and ``description``, which is what the model file says of itself (JSON).
-Without --output, it is written beside the model.
+image size; output ``probabilities``, float32 (N, classes). Normalisation, test-time augmentation
+and temperature are inside. Its metadata hold ``classes`` (JSON, in label order), ``image_size``,
+``fit``, ``test_time_augmentation`` and ``description``, which is what the model file says of itself
+(JSON). Without --output, it is written beside the model.
 
 It computes in float32, also when the recipe does in bfloat16, for which ONNX Runtime has no
 convolutions on the CPU. PyTorch and ONNX Runtime then predict 256 test images, or generated ones
@@ -56,7 +56,7 @@ class Probabilities(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier.average(images).softmax(dim=1)
+        return self.classifier.probabilities(self.classifier.average(images))
 
 
 def main() -> None:

@@ -35,11 +35,13 @@ from common.params import Params, load_params
 from common.tables import write_csv
 from cross_validation.folds import assign_folds
 from cross_validation.suspects import Suspect, find_suspects
-from cross_validation.training import Fold, describe, probabilities_of
+from cross_validation.training import Fold, probabilities_of
 from figures.grid import Caption, image_grid
 from figures.style import RED, save_figure, shorten
+from model.device import select_device
 from shared.output import check_output
 from training.checkpoint import compute_fingerprint
+from training.description import describe
 from training.distributed import ProcessGroup
 from training.outputs import check_writable, exclusive
 
@@ -102,7 +104,8 @@ def cross_validate(loaded: LabelledImages, params: Params, folds: int) -> Array:
     """Return the probabilities for all training images, float32 (N, classes)."""
     labels, classes = loaded.labels, loaded.dataset.classes
     fold_of = assign_folds(read_keys("train"), labels, classes, folds, params.train.seed)
-    description = describe(params, loaded.dataset)
+    device = select_device(params.machine.device)
+    description = describe(params, loaded.dataset, device, ProcessGroup())
     fingerprint = compute_fingerprint(description, params.train)
     fingerprint["threads"] = str(torch.get_num_threads())
     probabilities = np.empty((len(labels), len(classes)), np.float32)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,16 @@ class ImageFile:
                 "and not beside another stage"
             )
         return images
+
+
+class Rows(Protocol):
+    """What a training reads by index: images, or what was computed from them."""
+
+    shape: tuple[int, ...]
+    dtype: Any  # numpy's
+
+    def __len__(self) -> int: ...
+    def read(self, indices: Sequence[int] | Array) -> Array: ...
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,8 @@ class Recipe(Section):
     batch_size: Count
     micro_batch: Count | None = None
     label_smoothing: Fraction
+    trainable: Literal["all", "head"] = "all"
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"]
     test_time_augmentation: TestTimeAugmentation = "none"
 
@@ -177,6 +179,8 @@ class Recipe(Section):
         """
         self.check_network(image_size)
         self.check_training_images(image_size)
+        if self.trainable == "head":
+            self.check_head()
         optimizer = self.optimizer
         if optimizer.name != "adamw" and optimizer.nesterov and optimizer.momentum == 0:
             raise UserError(
@@ -185,6 +189,19 @@ class Recipe(Section):
             )
         if self.test_time_augmentation == "mirror_shift":
             check_shift(image_size, "test_time_augmentation")
+
+    def check_head(self) -> None:
+        """Check the keys that do not go with training the last layer on features."""
+        for key, given, choice in [
+            ("augment.max_shift", self.augment.max_shift > 0, "choose 0"),
+            ("progressive_resizing", bool(self.train_sizes), "remove it"),
+            ("optimizer.name muon", self.optimizer.name == "muon", "choose from sgd, adamw"),
+        ]:
+            if given:
+                raise UserError(
+                    f"{key} is not possible with trainable 'head', which trains the last layer on "
+                    f"features of the images; {choice}, or trainable: all"
+                )
 
     def check_network(self, image_size: int) -> None:
         """Check the network against the sizes of its images, its batches and the optimizer."""

@@ -52,6 +52,7 @@ def facts(classifier: Classifier, dataset: Dataset) -> dict[str, str]:
         "code and parameters": last_commit(),
         "seed": str(description.seed),
         "epoch of the weights": str(description.best_epoch or "the last"),
+        "temperature": f"{description.temperature:g}",
         "trained with": f"torch {description.torch} on {description.device}; "
         f"processes: {description.processes}, CPU threads of each: {description.threads}",
         "evaluated with": f"Python {platform.python_version()}, "

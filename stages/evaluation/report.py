@@ -7,7 +7,7 @@ from common.files import REPORTS
 from evaluation.html import Html, figure, paragraphs, section, table, text
 from evaluation.metrics import Measurements, confused_pairs, records, surest_mistakes
 from evaluation.provenance import Origin, url_of_image
-from evaluation.verdict import about_the_seed, verdicts
+from evaluation.verdict import about_calibration, about_the_seed, verdicts
 from model.classifier import Description
 
 SUREST = 100  # mistakes in the table
@@ -104,6 +104,7 @@ def report_html(
     mistakes = records(surest_mistakes(measured.predictions, SUREST))
     folder = origin.folder
     url = None if folder is None else lambda row: url_of_image(folder, row["file"])
+    calibration = about_calibration(description.temperature, "val_acc" in headline)
     facts = [{"fact": fact, "value": value} for fact, value in origin.facts.items()]
     parts = [
         summary(measured, description, dataset),
@@ -116,7 +117,7 @@ def report_html(
         section("Confused classes", figures("confusion.png"), table(PAIRS, records(pairs))),
         section("Surest mistakes", figures("mistakes.png"), table(MISTAKES, mistakes, url)),
         section("Random test images", figures("test_sample.png")),
-        section("Confidence", figures("reliability.png")),
+        section("Confidence", paragraphs([calibration]), figures("reliability.png")),
         section("Training", figures("history.png", "filters.png")),
         section("Where it comes from", table(FACTS, facts)),
     ]

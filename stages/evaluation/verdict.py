@@ -40,6 +40,24 @@ def about_the_seed(seed: int) -> str:
     return f"This is one model, trained with seed {seed}; another seed gives another accuracy."
 
 
+def about_calibration(temperature: float, validated: bool) -> str:
+    """Return what the confidences are worth, or what would make them worth more.
+
+    Args:
+        temperature: of the classifier.
+        validated: True if images were held out for validation.
+    """
+    if validated:
+        return (
+            f"Confidences are calibrated: the logits are divided by {temperature:g}, a temperature "
+            "fitted on the validation images (arXiv 1706.04599)."
+        )
+    return (
+        "Confidences are not calibrated; with train.validation_fraction 0.1, say, train would fit "
+        "a temperature on the images that it holds out."
+    )
+
+
 def enumerate_names(names: Sequence[str]) -> str:
     """Return the first names and how many more there are."""
     shown = ", ".join(printable(name) for name in names[:NAMED])

@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from common.arrays import Array, ImageFile
+from common.arrays import Array, Rows
 from common.errors import printable
 from common.progress import Progress
 from common.recipes import Recipe
-from common.section import Fit, Pixels, Section, Seed, TestTimeAugmentation
+from common.section import Fit, Pixels, Positive, Section, Seed, TestTimeAugmentation
 from model.networks import Normalize, build_network
 from model.views import views
 
@@ -33,6 +33,7 @@ class Description(Section):
     threads: int
     torch: str  # version
     best_epoch: int | None = None  # whose weights early stopping chose; None for the last epoch
+    temperature: Positive = 1.0  # by which logits are divided; fitted on the validation images
 
     @property
     def title(self) -> str:
@@ -58,6 +59,10 @@ class Classifier(nn.Module):
         )
         self.network = network.to(memory_format=torch.channels_last)
 
+    def describe(self, **changes: object) -> None:
+        """Change the description by what is known after the training."""
+        self.description = self.description.model_copy(update=changes)
+
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits, float32 (N, classes), of images, uint8 (N, 3, H, W)."""
         bfloat16 = self.description.recipe.precision == "bfloat16"
@@ -70,15 +75,37 @@ class Classifier(nn.Module):
         logits = [self(view) for view in views(images, self.test_time_augmentation)]
         return torch.stack(logits).mean(dim=0)
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probabilities of the classes, (N, classes), at the description's temperature.
+
+        The temperature never changes which class is the most probable (arXiv:1706.04599).
+        """
+        return (logits / self.description.temperature).softmax(dim=1)
+
 
 def predict(
     classifier: Classifier,
-    images: ImageFile,
+    images: Rows,
     indices: Sequence[int] | Array,
     batch_size: int,
     title: str = "Predict",
 ) -> Tensor:
-    """Return the probabilities of the classes for the images at ``indices``.
+    """Return the probabilities of the classes, float32 (len(indices), classes), on the CPU.
+
+    The arguments are those of ``predict_logits``.
+    """
+    return classifier.probabilities(predict_logits(classifier, images, indices, batch_size, title))
+
+
+def predict_logits(
+    classifier: Classifier,
+    images: Rows,
+    indices: Sequence[int] | Array,
+    batch_size: int,
+    title: str = "Predict",
+) -> Tensor:
+    """Return the logits of the classes for the images at ``indices``, the mean over the views of
+    test-time augmentation.
 
     Args:
         classifier: on the device that computes.
@@ -92,22 +119,26 @@ def predict(
     """
     starts = range(0, len(indices), batch_size)
     batches = (images.read(indices[start : start + batch_size]) for start in starts)
-    probabilities = []
+    logits = []
     with Progress(total=len(indices), desc=title, unit="image") as progress:
-        for rows in predict_batches(classifier, batches):
-            probabilities.append(rows)
+        for rows in predict_batch_logits(classifier, batches):
+            logits.append(rows)
             progress.update(len(rows))
-    return torch.cat(probabilities)
+    return torch.cat(logits)
 
 
-@torch.inference_mode()
 def predict_batches(classifier: Classifier, batches: Iterable[Array]) -> Iterator[Tensor]:
     """Yield the probabilities of the classes for each batch, as soon as it is predicted.
 
     Takes uint8 (N, 3, H, W), of any N; yields float32 (N, classes), on the CPU.
     """
+    return map(classifier.probabilities, predict_batch_logits(classifier, batches))
+
+
+@torch.inference_mode()
+def predict_batch_logits(classifier: Classifier, batches: Iterable[Array]) -> Iterator[Tensor]:
+    """Yield the logits of the classes for each batch, as ``predict_batches`` the probabilities."""
     classifier.eval()
     device = next(classifier.parameters()).device
     for batch in batches:
-        logits = classifier.average(torch.from_numpy(batch).to(device))
-        yield logits.cpu().softmax(dim=1)
+        yield classifier.average(torch.from_numpy(batch).to(device)).cpu()

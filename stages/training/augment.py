@@ -42,7 +42,23 @@ class Augmentation:
         return images
 
 
-def draw_augmentation(recipe: Recipe, count: int, seed: int, epoch: int) -> Augmentation:
+@dataclass(frozen=True)
+class ChoiceOfView:
+    """Which of the features of each image of the training set are used in one epoch."""
+
+    flips: Tensor  # whether those of its mirror image, bool (count,)
+
+    def __call__(self, features: Tensor, indices: Tensor) -> Tensor:
+        """Choose between the views of features, (n, views, features), of the images with these
+        indices, int64 (n,), on the CPU; return (n, features).
+        """
+        view = self.flips[indices].long().to(features.device)
+        return features[torch.arange(len(indices), device=features.device), view]
+
+
+def draw_augmentation(
+    recipe: Recipe, count: int, seed: int, epoch: int
+) -> Augmentation | ChoiceOfView:
     """Draw the augmentation of ``count`` images in an epoch; the first epoch is 1."""
     numbers = generator(seed, epoch, 1)
     shift, flip, sizes = recipe.augment.max_shift, recipe.augment.flip, recipe.train_sizes
@@ -52,5 +68,7 @@ def draw_augmentation(recipe: Recipe, count: int, seed: int, epoch: int) -> Augm
         flips = torch.rand(count, generator=numbers) < 0.5
     elif flip == "alternate":
         flips = (torch.rand(count, generator=generator(seed, 0, 1)) < 0.5) ^ (epoch % 2 == 0)
+    if recipe.trainable == "head":
+        return ChoiceOfView(flips)
     moves = None if shift == 0 and flip == "none" else (shifts, flips)
     return Augmentation(moves, sizes[(epoch - 1) * len(sizes) // recipe.epochs] if sizes else None)

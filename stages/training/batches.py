@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.arrays import ImageFile, LabelledImages, read_keys
+from common.arrays import LabelledImages, Rows, read_keys
 from common.errors import UserError
 from common.files import ARRAYS
 from common.params import Train
+from common.recipes import Recipe
 from common.split import hold_out
 from training.seeds import derive_seed, generator
 
@@ -21,7 +22,7 @@ class TrainingData:
     validation.
     """
 
-    images: ImageFile  # uint8 (N, 3, H, W)
+    images: Rows  # uint8 (N, 3, H, W); or features, float32 (N, views, features)
     labels: Tensor  # int64 (N,)
     train: Tensor  # indices, int64, ascending
     validation: Tensor  # indices, int64, ascending
@@ -48,6 +49,21 @@ def split_data(loaded: LabelledImages, options: Train) -> TrainingData:
     return TrainingData(loaded.images, torch.from_numpy(labels), train, validation)
 
 
+def class_weights(
+    data: TrainingData, classes: int, recipe: Recipe, device: torch.device
+) -> Tensor | None:
+    """Return how much an image of each class counts in the loss, float32 (classes,).
+
+    That is the class's number of training images to the power of minus the recipe's ``balance``,
+    times what makes the mean over the training images 1. None if all images count alike.
+    """
+    if recipe.balance == 0:
+        return None
+    counts = data.labels[data.train].bincount(minlength=classes).double()
+    weights = counts.clamp_min(1) ** -recipe.balance
+    return (weights * counts.sum() / (weights * counts).sum()).float().to(device)
+
+
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     """Return the permutation, int64 (count,), for (seed, epoch), independent of earlier epochs."""
     return torch.randperm(count, generator=generator(seed, epoch))
@@ -62,13 +78,14 @@ def split_evenly(indices: Tensor, size: int | None) -> tuple[Tensor, ...]:
     return indices.tensor_split(math.ceil(len(indices) / (size or len(indices))))
 
 
-def image_reader(images: ImageFile, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Return a function from indices, int64 (n,), to images, uint8 (n, 3, H, W), on ``device``.
+def image_reader(images: Rows, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return a function from indices, int64 (n,), to images or their features on ``device``.
 
-    All images stay on a GPU if they fill less than half of its free memory; otherwise each batch is
-    read from the file.
+    All of them stay on a GPU if they fill less than half of its free memory; otherwise each batch
+    is read from the file.
     """
-    if device.type == "cuda" and 2 * math.prod(images.shape) < torch.cuda.mem_get_info(device)[0]:
+    size = images.dtype.itemsize * math.prod(images.shape)  # bytes
+    if device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]:
         resident = torch.from_numpy(images.read(range(len(images)))).to(device)
         return lambda indices: resident[indices.to(device)]
     return lambda indices: torch.from_numpy(images.read(indices.tolist())).to(device)

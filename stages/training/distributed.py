@@ -125,15 +125,14 @@ def connected(group: ProcessGroup, device: torch.device) -> Iterator[None]:
             distributed.destroy_process_group()
 
 
-def wrap_ddp(classifier: Classifier, group: ProcessGroup) -> nn.Module:
-    """Wrap the classifier so that gradients are averaged over the ranks."""
+def wrap_ddp(classifier: Classifier, group: ProcessGroup, example: Tensor) -> nn.Module:
+    """Wrap the classifier, which takes ``example``, so that ranks average their gradients."""
     if group.world_size == 1:
         return classifier
     model = DistributedDataParallel(classifier).eval()
     # DDP rebuilds its buckets after the first backward, which changes the order of summation. A
     # dummy backward here makes resumed runs bit-identical.
-    size, device = classifier.description.image_size, next(classifier.parameters()).device
-    model(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device)).sum().backward()
+    model(example).sum().backward()
     model.zero_grad()
     return model
 

@@ -21,7 +21,7 @@ from common.recipes import Recipe
 from model.classifier import Classifier, predict
 from model.memory import keep_freed_memory
 from model.networks import load_weights
-from training.augment import Augmentation, draw_augmentation
+from training.augment import Augmentation, ChoiceOfView, draw_augmentation
 from training.batches import TrainingData, epoch_order, split_evenly
 from training.checkpoint import Checkpoint
 from training.distributed import ProcessGroup, no_sync
@@ -40,12 +40,14 @@ class Setup:
     """What a training is made of; none of it is replaced while it runs."""
 
     classifier: Classifier
-    model: nn.Module  # the classifier, in DistributedDataParallel if there are several ranks
+    trained: Classifier  # the classifier, or its last layer if that alone is trained
+    model: nn.Module  # the same, in DistributedDataParallel if there are several ranks
     data: TrainingData
-    read: Callable[[Tensor], Tensor]  # indices (n,) to images, uint8 (n, 3, H, W), on the device
+    read: Callable[[Tensor], Tensor]  # indices (n,) to rows of data.images, on the device
     group: ProcessGroup
     device: torch.device
     predict_batch_size: int
+    class_weights: Tensor | None  # in the loss, float32 (classes,), on the device
 
     @property
     def recipe(self) -> Recipe:
@@ -77,7 +79,7 @@ def fit(setup: Setup, state: TrainingState, checkpoint: Checkpoint) -> None:
     if state.early_stopping.best_weights:
         load_weights(state.network, state.early_stopping.best_weights)
     setup.group.broadcast(state.network.buffers())  # batch norm's are those of a shard
-    check_result(setup.classifier, state, setup.read(setup.data.train[:CHECKED_IMAGES]))
+    check_result(setup.trained, state, setup.read(setup.data.train[:CHECKED_IMAGES]))
 
 
 def finished(setup: Setup, state: TrainingState) -> bool:
@@ -113,7 +115,9 @@ def train_epoch(
                 checkpoint.save(state.state_dict())
 
 
-def train_step(setup: Setup, state: TrainingState, batch: Tensor, augment: Augmentation) -> None:
+def train_step(
+    setup: Setup, state: TrainingState, batch: Tensor, augment: Augmentation | ChoiceOfView
+) -> None:
     """Take a step on the images with these indices, int64 (n,)."""
     group, sums = setup.group, state.sums
     if setup.recipe.network.name == "torchvision":  # these have dropout and the like
@@ -130,7 +134,7 @@ def train_step(setup: Setup, state: TrainingState, batch: Tensor, augment: Augme
 
 
 def accumulate_gradients(
-    setup: Setup, batch: Tensor, augment: Augmentation
+    setup: Setup, batch: Tensor, augment: Augmentation | ChoiceOfView
 ) -> tuple[Tensor, Tensor]:
     """Add up the gradients of this rank's shard of a batch, (n,), one micro-batch at a time.
 
@@ -147,7 +151,11 @@ def accumulate_gradients(
             labels = setup.data.labels[indices].to(device)
             logits = setup.model(augment(setup.read(indices), indices))
             part = cross_entropy(
-                logits, labels, reduction="sum", label_smoothing=recipe.label_smoothing
+                logits,
+                labels,
+                setup.class_weights,
+                reduction="sum",
+                label_smoothing=recipe.label_smoothing,
             )
             part = part / len(batch)
             # DDP averages gradients over the ranks; their sum is wanted.
@@ -188,10 +196,10 @@ def validate(setup: Setup) -> tuple[float, float]:
     count = len(setup.data.validation)
     if count == 0:
         return math.nan, math.nan
-    setup.group.broadcast(setup.classifier.network.buffers())  # batch norm's are those of a shard
+    setup.group.broadcast(setup.trained.network.buffers())  # batch norm's are those of a shard
     indices = setup.group.shard(setup.data.validation)
     probabilities = predict(
-        setup.classifier,
+        setup.trained,
         setup.data.images,
         indices.numpy(),
         setup.predict_batch_size,

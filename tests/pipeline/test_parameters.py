@@ -19,7 +19,11 @@ RECIPE = "recipes.${train.recipe}"
 # Small trainings of each recipe that reads keys which the others do not have.
 RUNS: dict[str, dict[str, Any]] = {
     "tutorial": {"recipes__tutorial__epochs": 1, "recipes__tutorial__batch_size": 100},
-    "quick": {"train__validation_fraction": 0.1, "train__early_stopping": 3},
+    "quick": {
+        "train__validation_fraction": 0.1,
+        "train__early_stopping": 3,
+        "recipes__quick__balance": 0.5,
+    },
     "accurate": {
         "recipes__accurate__network__channels": [8, 8],
         "recipes__accurate__precision": "float32",

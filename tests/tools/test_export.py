@@ -16,8 +16,8 @@ import torch
 import export
 from helpers import ROOT, refused, snapshot
 from model.classifier import Classifier
-from model.file import load_classifier
-from models import four_coloured_images, save_whitened
+from model.file import load_classifier, save_classifier
+from models import four_coloured_images, make_description, random_images, save_whitened
 from project import Project
 
 onnx, _, onnxruntime = (
@@ -80,6 +80,17 @@ def test_a_batch_of_any_size_gives_pytorch_s_probabilities(
             .numpy()
         )
     np.testing.assert_allclose(lenet.run(images), expected, atol=1e-5)
+
+
+def test_the_temperature_is_inside(tmp_path: Path) -> None:
+    classifier = Classifier(make_description(temperature=0.02)).eval()
+    save_classifier(classifier, tmp_path / "m.safetensors")
+    images = random_images(5)
+    with torch.inference_mode():
+        expected = (classifier(torch.from_numpy(images)).double() / 0.02).softmax(dim=1).numpy()
+    exported = Exported(tmp_path, "--model", "m.safetensors")
+    np.testing.assert_allclose(exported.run(images), expected, atol=1e-4)
+    assert json.loads(exported.metadata["description"])["temperature"] == 0.02
 
 
 @pytest.mark.parametrize("count", [1, 7, 50])

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from common.recipes import Recipe
 from model.views import move
 from models import WHITENED, make_recipe
-from training.augment import draw_augmentation
+from training.augment import Augmentation, draw_augmentation
 from training.seeds import generator
 
 COUNT = 40
@@ -55,8 +55,14 @@ def test_a_batch_is_moved_as_its_images_one_by_one(images: Tensor) -> None:
     assert torch.equal(move(images, shifts, flips), torch.stack(expected))
 
 
+def drawn(recipe: Recipe, count: int, seed: int, epoch: int) -> Augmentation:
+    augmentation = draw_augmentation(recipe, count, seed, epoch)
+    assert isinstance(augmentation, Augmentation)
+    return augmentation
+
+
 def test_shifts_are_even_and_not_above_max_shift() -> None:
-    augmentation = draw_augmentation(augmenting(max_shift=2), 50_000, seed=0, epoch=1)
+    augmentation = drawn(augmenting(max_shift=2), 50_000, seed=0, epoch=1)
     assert augmentation.moves is not None
     values, counts = torch.unique(augmentation.moves[0], return_counts=True)
     assert values.tolist() == [-2, -1, 0, 1, 2]
@@ -66,7 +72,7 @@ def test_shifts_are_even_and_not_above_max_shift() -> None:
 def test_alternate_flip_shows_each_image_both_ways_in_two_epochs() -> None:
     flips = []
     for epoch in (1, 2, 3):
-        augmentation = draw_augmentation(augmenting(flip="alternate"), 10_000, seed=3, epoch=epoch)
+        augmentation = drawn(augmenting(flip="alternate"), 10_000, seed=3, epoch=epoch)
         assert augmentation.moves is not None
         flips.append(augmentation.moves[1])
     assert torch.equal(flips[0], ~flips[1])
@@ -75,9 +81,7 @@ def test_alternate_flip_shows_each_image_both_ways_in_two_epochs() -> None:
 
 
 def test_random_flip_is_another_draw_in_each_epoch() -> None:
-    first, second = (
-        draw_augmentation(augmenting(flip="random"), 10_000, 0, epoch).moves for epoch in (1, 2)
-    )
+    first, second = (drawn(augmenting(flip="random"), 10_000, 0, epoch).moves for epoch in (1, 2))
     assert first is not None
     assert second is not None
     assert (first[1] ^ second[1]).double().mean().item() == pytest.approx(0.5, abs=0.02)
@@ -85,7 +89,7 @@ def test_random_flip_is_another_draw_in_each_epoch() -> None:
 
 def test_the_draw_depends_on_seed_and_epoch_alone(images: Tensor) -> None:
     def augmented(seed: int, epoch: int) -> Tensor:
-        return draw_augmentation(EVERYTHING, COUNT, seed, epoch)(images, torch.arange(COUNT))
+        return drawn(EVERYTHING, COUNT, seed, epoch)(images, torch.arange(COUNT))
 
     reference = augmented(0, 5)
     torch.rand(7)  # the global generator has no part in it
@@ -95,7 +99,7 @@ def test_the_draw_depends_on_seed_and_epoch_alone(images: Tensor) -> None:
 
 
 def test_an_image_is_augmented_alike_in_any_batch(images: Tensor) -> None:
-    augment = draw_augmentation(EVERYTHING, COUNT, seed=0, epoch=1)
+    augment = drawn(EVERYTHING, COUNT, seed=0, epoch=1)
     order = torch.randperm(COUNT, generator=generator(0, 1))
     whole = augment(images, torch.arange(COUNT))
     for batch in torch.split(order, 7):
@@ -103,13 +107,13 @@ def test_an_image_is_augmented_alike_in_any_batch(images: Tensor) -> None:
 
 
 def test_without_augmentation_images_stay_as_they_are(images: Tensor) -> None:
-    unchanged = draw_augmentation(augmenting(), COUNT, 0, 1)
+    unchanged = drawn(augmenting(), COUNT, 0, 1)
     assert unchanged(images, torch.arange(COUNT)) is images
 
 
 def test_progressive_resizing_takes_equal_parts_of_the_epochs(images: Tensor) -> None:
     recipe = augmenting(sizes=[5, 7, 9])
-    augmentations = [draw_augmentation(recipe, COUNT, 0, epoch) for epoch in range(1, 7)]
+    augmentations = [drawn(recipe, COUNT, 0, epoch) for epoch in range(1, 7)]
     assert [augmentation.size for augmentation in augmentations] == [5, 5, 7, 7, 9, 9]
     small = augmentations[0](images, torch.arange(COUNT))
     expected = interpolate(images.double(), size=(5, 5), mode="bilinear", antialias=True)

@@ -9,19 +9,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from common.arrays import Array, Dataset, LabelledImages
+from common.arrays import Array, LabelledImages
 from common.files import write_bytes
-from common.params import Machine, Params
+from common.params import Machine
 from model.classifier import Classifier, Description, predict
-from model.device import select_device, settle_precision
-from training.batches import TrainingData, image_reader, split_evenly
+from model.device import select_device
+from training.batches import TrainingData, split_evenly
 from training.checkpoint import Checkpoint, resume
 from training.distributed import ProcessGroup
 from training.history import History
-from training.initial_weights import set_initial_weights
-from training.loop import Setup, fit
+from training.loop import fit
+from training.setup import build_setup
 from training.state import new_state
-from training.table import check_image_sizes
 
 
 @dataclass(frozen=True)
@@ -103,40 +102,12 @@ def train(
         validation=torch.arange(0),
     )
     classifier = Classifier(description)
-    check_image_sizes(classifier.network, description.recipe, description.image_size)
-    set_initial_weights(classifier, data)
     device, group = select_device(machine.device), ProcessGroup()
-    setup = Setup(
-        classifier=classifier.to(device),
-        model=classifier,
-        data=data,
-        read=image_reader(data.images, device),
-        group=group,
-        device=device,
-        predict_batch_size=machine.predict_batch_size,
-    )
+    setup = build_setup(classifier, data, group, device, machine.predict_batch_size)
     batches = split_evenly(data.train, description.recipe.batch_size)
-    state = new_state(classifier, len(batches), "never")
+    state = new_state(setup.trained, len(batches), "never")
     resume(state, checkpoint, group)
     state.history = UnwrittenHistory(state.history.epochs, state.history.timing)
     with contextlib.redirect_stdout(sys.stderr):  # the epochs are progress, not the result
         fit(setup, state, checkpoint)
     return classifier
-
-
-def describe(params: Params, dataset: Dataset) -> Description:
-    """Return the description of each fold's model."""
-    device = select_device(params.machine.device)
-    return Description(
-        dataset=dataset.name,
-        classes=dataset.classes,
-        image_size=dataset.image_size,
-        fit=dataset.fit,
-        recipe_name=params.train.recipe,
-        recipe=settle_precision(params.recipe, device),
-        seed=params.train.seed,
-        device=device.type,
-        processes=1,
-        threads=torch.get_num_threads(),
-        torch=str(torch.__version__),
-    )

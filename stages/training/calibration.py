@@ -1,0 +1,71 @@
+"""The temperature by which logits are divided, so that confidences are what they say.
+
+The method is that of Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599.
+"""
+
+import math
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+from torch import Tensor
+
+from common.arrays import Array
+from model.classifier import predict_logits
+from training.loop import Setup
+
+LOWEST, HIGHEST = 0.01, 100.0  # temperatures
+
+
+def calibrate(setup: Setup) -> float:
+    """Return the temperature of the trained classifier, the same in every rank: 1 without
+    validation images.
+    """
+    data, group = setup.data, setup.group
+    if len(data.validation) == 0:
+        return 1.0
+    rows = group.shard(torch.arange(len(data.validation)))
+    logits = predict_logits(
+        setup.trained,
+        data.images,
+        data.validation[rows].numpy(),
+        setup.predict_batch_size,
+        title="Calibrate",
+    )
+    every = torch.zeros(len(data.validation), logits.shape[1])
+    every[rows] = logits
+    return fit_temperature(group.all_reduce(every), data.labels[data.validation])
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return the temperature of the lowest cross-entropy, to four digits.
+
+    Args:
+        logits: finite or not, (n, classes).
+        labels: int64 (n,).
+
+    Returns:
+        1 where the images do not determine the temperature: where all are classified correctly, the
+        loss falls for ever towards 0, and where their own classes' logits are below the mean, for
+        ever towards infinity.
+    """
+    values, truth = logits.double().numpy(), labels.numpy()
+    of_the_truth = values[np.arange(len(truth)), truth]
+    if not np.isfinite(values).all():
+        return 1.0
+    if (of_the_truth == values.max(axis=1)).all() or of_the_truth.mean() <= values.mean():
+        return 1.0
+    found = minimize_scalar(
+        lambda logarithm: cross_entropy(values / math.exp(logarithm), truth),
+        bounds=(math.log(LOWEST), math.log(HIGHEST)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(f"{math.exp(found.x):.4g}")
+
+
+def cross_entropy(logits: Array, labels: Array) -> float:
+    """Return the mean cross-entropy in nats of logits, float64 (n, classes)."""
+    losses = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+    return float(losses.mean())

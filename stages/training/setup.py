@@ -1,0 +1,42 @@
+"""What a training is made of, from a classifier and its data."""
+
+import torch
+
+from model.classifier import Classifier
+from training.batches import TrainingData, class_weights, image_reader
+from training.distributed import ProcessGroup, wrap_ddp
+from training.features import freeze
+from training.initial_weights import set_initial_weights
+from training.loop import Setup
+from training.table import check_image_sizes
+
+
+def build_setup(
+    classifier: Classifier,
+    data: TrainingData,
+    group: ProcessGroup,
+    device: torch.device,
+    predict_batch_size: int,
+) -> Setup:
+    """Give the classifier its initial weights and put together what the loop needs.
+
+    Raises:
+        UserError: The network does not take images of the sizes that its recipe names; pretrained
+            weights cannot be had; features do not fit into memory.
+    """
+    description = classifier.description
+    check_image_sizes(classifier.network, description.recipe, description.image_size)
+    set_initial_weights(classifier, data)
+    trained, data = freeze(classifier.to(device), data, group)
+    read = image_reader(data.images, device)
+    return Setup(
+        classifier=classifier,
+        trained=trained,
+        model=wrap_ddp(trained, group, read(data.train[:1])),
+        data=data,
+        read=read,
+        group=group,
+        device=device,
+        predict_batch_size=predict_batch_size,
+        class_weights=class_weights(data, len(description.classes), description.recipe, device),
+    )

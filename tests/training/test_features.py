@@ -1,0 +1,186 @@
+"""Training of the last layer alone: the rest stays as it is, and scikit-learn ends at the same."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from torch import Tensor, nn
+
+from common.arrays import load_images
+from common.errors import UserError
+from common.params import load_params
+from helpers import refused
+from model.classifier import Classifier
+from model.file import load_classifier
+from models import make_description, make_recipe, random_images, torchvision
+from project import Project
+from training import features
+from training.batches import split_data
+from training.distributed import ProcessGroup
+from training.features import Head, compute_features, freeze, last_layer
+from trainings import Trainings, described, posix, ranks
+
+DECAY = 0.01
+
+
+@pytest.fixture
+def head(prepared: Project) -> Project:
+    """The digits, whose last layer is trained for long, by whole batches."""
+    prepared.change(
+        train__validation_fraction=0.25,
+        recipes__quick__trainable="head",
+        recipes__quick__optimizer={
+            "name": "sgd",
+            "momentum": 0.9,
+            "nesterov": True,
+            "weight_decay": DECAY,
+        },
+        recipes__quick__learning_rate=2.0,
+        recipes__quick__epochs=400,
+        recipes__quick__batch_size=5000,
+    )
+    return prepared
+
+
+def features_by_hand(classifier: Classifier, indices: Tensor, flip: bool = False) -> Tensor:
+    """Return what all layers but the last compute, by a network that lacks the last."""
+    images = torch.from_numpy(load_images("train").images.read(indices.tolist()))
+    layers = nn.Sequential(*list(classifier.network.children())[:-1])
+    with torch.inference_mode():
+        found: Tensor = layers(classifier.normalize(images.flip(3) if flip else images))
+    return found
+
+
+def test_the_last_layer_is_what_logistic_regression_finds(head: Project) -> None:
+    """Its C is the inverse of the weight decay per image; it does not penalise the bias, so that
+    the losses differ a little.
+    """
+    head.call("train")
+    data = split_data(load_images("train"), load_params().train)
+    classifier = load_classifier(head.model).eval()
+    x, y = features_by_hand(classifier, data.train), data.labels[data.train].numpy()
+    regression = LogisticRegression(C=1 / (DECAY * len(y)), max_iter=5000, tol=1e-6).fit(x, y)
+    row = pd.read_csv(head.reports / "history.csv").iloc[-1]
+    expected = log_loss(y, regression.predict_proba(x))
+    assert row["train_loss"] == pytest.approx(expected, abs=1e-2)
+    assert row["train_accuracy"] == pytest.approx(100 * regression.score(x, y), abs=1)
+    held_out = features_by_hand(classifier, data.validation)
+    truth = data.labels[data.validation].numpy()
+    assert row["validation_accuracy"] == pytest.approx(
+        100 * regression.score(held_out, truth), abs=1.5
+    )
+
+
+def test_all_other_weights_are_the_initial_ones_and_the_file_is_whole(head: Project) -> None:
+    head.change(recipes__quick__epochs=50)
+    for stage in ("preview", "train", "test_sample", "evaluate"):
+        head.call(stage)
+    trained = safetensors.torch.load_file(head.model)
+    initial = Classifier(load_classifier(head.model).description).network.state_dict()
+    changed = {name for name in initial if not torch.equal(trained[name], initial[name])}
+    assert changed == {"output.weight", "output.bias"}
+    assert described(head.model)["recipe"]["trainable"] == "head"
+    assert described(head.model)["temperature"] != 1.0
+
+
+def test_features_are_of_both_mirror_images_and_the_mean_for_validation(head: Project) -> None:
+    data = split_data(load_images("train"), load_params().train)
+    recipe = make_recipe(
+        trainable="head",
+        augment={"max_shift": 0, "flip": "random"},
+        test_time_augmentation="mirror",
+    )
+    classes = load_images("train").dataset.classes
+    classifier = Classifier(make_description(recipe, classes=classes, image_size=32))
+    found = torch.from_numpy(
+        compute_features(classifier, data, ProcessGroup()).read(range(len(data.labels)))
+    )
+    assert found.shape == (len(data.labels), 2, 84)
+    for view, flip in enumerate([False, True]):
+        expected = features_by_hand(classifier, data.train, flip)
+        torch.testing.assert_close(found[data.train, view], expected, rtol=0, atol=1e-5)
+    both = [features_by_hand(classifier, data.validation, flip) for flip in (False, True)]
+    torch.testing.assert_close(
+        found[data.validation, 0], (both[0] + both[1]) / 2, rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("model", ["resnet18", "mobilenet_v3_small", "efficientnet_b0"])
+def test_batch_norm_keeps_its_statistics_and_the_head_gives_the_logits(model: str) -> None:
+    network = torchvision(model)
+    classifier = Classifier(make_description(make_recipe(network=network), image_size=32)).train()
+    layer, head = last_layer(classifier), Head(classifier)
+    images = torch.from_numpy(random_images(3, 32))
+    classifier.eval()
+    with features.recorded_inputs(layer) as inputs, torch.inference_mode():
+        logits = classifier(images)
+        torch.testing.assert_close(head(inputs[0]), logits)
+    assert inputs[0].shape == (3, layer.in_features)
+
+
+def test_a_network_without_a_linear_last_layer_is_refused() -> None:
+    network = torchvision("squeezenet1_1")
+    classifier = Classifier(make_description(make_recipe(network=network), image_size=64))
+    assert "has no linear last layer; choose trainable: all" in refused(lambda: Head(classifier))
+
+
+def test_features_that_do_not_fit_into_memory_are_refused(
+    head: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "MOST_BYTES", 1000)
+    with pytest.raises(UserError, match=r"features of 1,4\d\d images need .* GB of memory"):
+        head.call("train")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"augment__max_shift": 2}, "augment.max_shift is not possible with trainable 'head'"),
+        (
+            {
+                "optimizer": {
+                    "name": "muon",
+                    "momentum": 0.6,
+                    "nesterov": True,
+                    "sgd": {"learning_rate": 1.0, "momentum": 0.9, "weight_decay": 0.0},
+                }
+            },
+            "optimizer.name muon is not possible with trainable 'head'",
+        ),
+    ],
+)
+def test_what_cannot_be_done_to_features_is_refused(
+    head: Project, change: dict[str, object], words: str
+) -> None:
+    head.change(**{f"recipes__quick__{key}": value for key, value in change.items()})
+    assert words in refused(load_params)
+
+
+def test_with_trainable_all_nothing_is_replaced(prepared: Project) -> None:
+    data = split_data(load_images("train"), load_params().train)
+    classifier = Classifier(make_description())
+    assert freeze(classifier, data, ProcessGroup()) == (classifier, data)
+
+
+@posix
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
+    trainings: Trainings, world_size: int
+) -> None:
+    Project(trainings.path).change(
+        train__validation_fraction=0.1,
+        recipes__quick__trainable="head",
+        recipes__quick__augment__flip="random",
+        recipes__quick__epochs=20,
+    )
+    assert trainings.run(ranks(world_size)) == [0] * world_size
+    undisturbed = trainings.outputs()
+    trainings.remove_outputs()
+    trainings.run_until_saved(ranks(world_size), 0, 15)
+    assert trainings.run(ranks(world_size)) == [0] * world_size
+    assert "resuming after epoch" in trainings.stderr()
+    assert trainings.outputs() == undisturbed
+    assert np.isfinite(pd.read_csv(trainings.path / "reports/history.csv")).all(axis=None)
