@@ -19,6 +19,7 @@ from common.params import load_params
 from figures.grid import Caption, image_grid
 from figures.style import GREEN, RED, save_figure, shorten
 from model.classifier import predict
+from model.device import select_device
 from model.file import check_fits, load_classifier
 
 CLASS_LENGTH = 24  # characters of a class that are shown
@@ -28,6 +29,7 @@ def main() -> None:
     params = load_params()
     test = load_images("test", params.download)
     classifier = load_classifier(augmentation=params.evaluate.test_time_augmentation)
+    classifier.to(select_device(params.machine.device))
     check_fits(classifier, test.dataset)
 
     count = min(params.test_sample.images, len(test.images))

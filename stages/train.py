@@ -84,7 +84,7 @@ def prepare(
     classifier = Classifier(description)
     if group.rank == 0:
         print(layer_table(classifier.network, description.image_size), flush=True)
-    setup = build_setup(classifier, data, group, device, params.machine.predict_batch_size)
+    setup = build_setup(classifier, data, group, device)
     # Ranks on other machines may have other numbers of threads.
     fingerprint["processes"] = f"{group.world_size} with {torch.get_num_threads()} threads"
     checkpoint = Checkpoint(fingerprint, params.machine.checkpoint_minutes)

@@ -101,7 +101,7 @@ class Normalization(Section):
 
 
 class Augmentations(Section):
-    """What is drawn anew for every training image in every epoch."""
+    """Random augmentation, drawn per image and epoch."""
 
     max_shift: Annotated[int, Field(ge=0, lt=1024)]
     flip: Literal["none", "random", "alternate"]

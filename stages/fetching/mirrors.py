@@ -24,7 +24,7 @@ from fetching.request import ANSWER, MirrorError, ask
 
 ATTEMPTS = 3  # failures in a row after which a mirror is given up
 PAUSE = 0.5  # seconds before a mirror is asked again; doubles with each failure
-PROGRESS = 0.01  # of the file: an attempt that brings it starts the count of failures anew
+PROGRESS = 0.01  # of the file: progress of this much resets the failure count
 SAMPLE = 128 * 1024  # bytes; more than a throttled server's first burst often is
 SAMPLE_FRACTION = 1 / 256  # of the file: samples are thrown away, so they must cost little
 SAMPLE_TIME = 2.0  # seconds after which a part of the sample is enough: the line may be slow
@@ -80,7 +80,7 @@ class Part:
 
     @property
     def held(self) -> int:
-        """Bytes that are there."""
+        """The bytes on disk."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def senders(self) -> list[Mirror | None]:

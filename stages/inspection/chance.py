@@ -1,4 +1,4 @@
-"""How near two images must be so that it is no chance."""
+"""The distance below which two images count as near duplicates."""
 
 import numpy as np
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from common.arrays import Array
 from model.classifier import predict_logits
-from training.loop import Setup
+from training.loop import VALIDATION_BATCH_SIZE, Setup
 
 LOWEST, HIGHEST = 0.01, 100.0  # temperatures
 
@@ -30,7 +30,7 @@ def calibrate(setup: Setup) -> float:
         setup.trained,
         data.images,
         data.validation[rows].numpy(),
-        setup.predict_batch_size,
+        VALIDATION_BATCH_SIZE,
         title="Calibrate",
     )
     every = torch.zeros(len(data.validation), logits.shape[1])

@@ -50,8 +50,9 @@ class Checkpoint:
         self.saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """Return the saved state; None if there is none, or if it is damaged or has another
-        fingerprint, which is said.
+        """Return the saved state, or None if there is none.
+
+        If it is damaged or has another fingerprint, print why and return None.
 
         Raises:
             UserError: There is something else than a file.

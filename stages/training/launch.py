@@ -94,8 +94,8 @@ def count_processes(machine: Machine) -> int:
 
 
 def launch(script: str, processes: int) -> None:
-    """Run a script in so many ranks on this machine. If one fails, all are ended, and this process
-    exits like it.
+    """Start ``processes`` ranks of a script on this machine. If one fails, end the others and exit
+    with its status.
 
     Raises:
         UserError: A rank was killed.

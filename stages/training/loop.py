@@ -31,13 +31,15 @@ from training.result import check_result
 from training.seeds import derive_seed
 from training.state import TrainingState
 
+# Not machine.predict_batch_size: it may change the last bits of the validation loss.
+VALIDATION_BATCH_SIZE = 100
 CHECKED_IMAGES = 16  # of the training images, by which the result is checked
 SMALLEST = torch.finfo(torch.float32).tiny  # keeps the logarithm of a probability finite
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a training is made of; none of it is replaced while it runs."""
+    """The fixed parts of a training: model, data, process group, device."""
 
     classifier: Classifier
     trained: Classifier  # the classifier, or its last layer if that alone is trained
@@ -46,7 +48,6 @@ class Setup:
     read: Callable[[Tensor], Tensor]  # indices (n,) to rows of data.images, on the device
     group: ProcessGroup
     device: torch.device
-    predict_batch_size: int
     class_weights: Tensor | None  # in the loss, float32 (classes,), on the device
 
     @property
@@ -202,7 +203,7 @@ def validate(setup: Setup) -> tuple[float, float]:
         setup.trained,
         setup.data.images,
         indices.numpy(),
-        setup.predict_batch_size,
+        VALIDATION_BATCH_SIZE,
         title="Validate",
     )
     labels = setup.data.labels[indices]

@@ -58,7 +58,7 @@ def exclusive(group: ProcessGroup, path: Path = LOCK) -> Iterator[None]:
 
 
 def acquired(lock: FileLock, timeout: float) -> bool:
-    """Try for so many seconds to acquire the lock."""
+    """Try to acquire the lock for a limited time."""
     try:
         lock.acquire(timeout=timeout)
     except Timeout:

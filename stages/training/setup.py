@@ -16,7 +16,6 @@ def build_setup(
     data: TrainingData,
     group: ProcessGroup,
     device: torch.device,
-    predict_batch_size: int,
 ) -> Setup:
     """Give the classifier its initial weights and put together what the loop needs.
 
@@ -37,6 +36,5 @@ def build_setup(
         read=read,
         group=group,
         device=device,
-        predict_batch_size=predict_batch_size,
         class_weights=class_weights(data, len(description.classes), description.recipe, device),
     )

@@ -15,7 +15,7 @@ each_stage = pytest.mark.parametrize("stage", GRAPH["stages"])
 # the stage again for nothing, which costs these stages seconds. There is no such file for train.
 SPARE: dict[str, set[str]] = {
     "preview": {"common/split.py"},
-    "test-sample": {"common/split.py", "common/tables.py", "model/device.py", "model/memory.py"},
+    "test-sample": {"common/split.py", "common/tables.py", "model/memory.py"},
     "evaluate": {"common/split.py"},
 }
 
@@ -100,8 +100,12 @@ def test_only_tests_import_from_tests() -> None:
     code = [file for folder in ("stages", "tools") for file in (ROOT / folder).rglob("*.py")]
     for file in code:
         for node in ast.walk(parse(file)):
-            if isinstance(node, ast.ImportFrom):
-                assert node.module not in helpers, file
+            if isinstance(node, ast.Import):
+                assert not helpers & {alias.name for alias in node.names}, file
+            elif isinstance(node, ast.ImportFrom):
+                assert str(node.module).partition(".")[0] not in helpers | {"tests", "support"}, (
+                    file
+                )
 
 
 @each_stage

@@ -103,7 +103,7 @@ def train(
     )
     classifier = Classifier(description)
     device, group = select_device(machine.device), ProcessGroup()
-    setup = build_setup(classifier, data, group, device, machine.predict_batch_size)
+    setup = build_setup(classifier, data, group, device)
     batches = split_evenly(data.train, description.recipe.batch_size)
     state = new_state(setup.trained, len(batches), "never")
     resume(state, checkpoint, group)
