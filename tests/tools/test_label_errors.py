@@ -110,7 +110,7 @@ def start(project: Project) -> "subprocess.Popen[str]":
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGKILL])
 def test_a_stopped_cross_validation_resumes_and_ends_in_the_same_bytes(
     mislabelled: tuple[Project, dict[str, str]], tmp_path: Path, number: int
 ) -> None:
