@@ -57,6 +57,7 @@ def main() -> None:
     params = load_params()
     loaded = load_images("train", params.download)
     check_output("--output", arguments.output, ".csv", [])
+    check_output("--output", arguments.output.with_suffix(".png"), ".png", [])
     if params.machine.threads != "auto":
         torch.set_num_threads(params.machine.threads)
     torch.backends.cudnn.deterministic = True  # so that a resumed training ends in the same bytes

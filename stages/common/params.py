@@ -49,7 +49,7 @@ def check_pattern(pattern: str) -> str:
 
 
 def check_path(path: str) -> str:
-    if not path or "\0" in path:
+    if not path or "\0" in path or path != path.encode(errors="ignore").decode():
         raise ValueError("it must be a path, such as data/images")
     return path
 
