@@ -300,7 +300,7 @@ def test_parameters_exist(page: str) -> None:
     params = read_yaml(ROOT / "params.yaml")
     sections = "|".join(params)
     for name in set(
-        re.findall(rf"(?<![+~.\w])(?:{sections})(?:\.(?!(?:py|png)\b)[a-z_]+)+", TEXTS[page])
+        re.findall(rf"(?<![+~.'\w])(?:{sections})(?:\.(?!(?:py|png)\b)[a-z_]+)+", TEXTS[page])
     ):
         section: Any = params
         for key in name.split("."):
