@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import REPORTS
+from common.files import REPORTS, check_is_file
 
 Row = dict[str, float]
 COLUMNS = [
@@ -24,6 +24,7 @@ def read_history(path: Path = REPORTS / "history.csv") -> list[Row]:
     Raises:
         UserError: The file is missing or damaged.
     """
+    check_is_file(path)
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [parse(row) for row in csv.DictReader(file, strict=True)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.arrays import Split
 from common.errors import UserError, printable
+from common.files import check_is_file
 from inspection.duplicates import Duplicates
 from inspection.images import Images
 
@@ -80,6 +81,7 @@ def count_skipped(path: Path) -> dict[str, Any]:
     Raises:
         UserError: The list is missing.
     """
+    check_is_file(path)
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reasons = Counter(row["reason"] for row in csv.DictReader(file))

@@ -1,6 +1,7 @@
 """Reading reports/history.csv, and the validation numbers of the weights that were kept."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ def test_what_was_not_measured_is_nan(tmp_path: Path, absent: str) -> None:
     (row,) = read_history(write(tmp_path, f"1,0.1,2.3,10.5,{absent},{absent}"))
     assert math.isnan(row["validation_loss"]) and math.isnan(row["validation_accuracy"])
     assert validation_metrics([row], None) == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "history.csv")
+    assert "it must be a file" in refused(lambda: read_history(tmp_path / "history.csv"))
 
 
 def test_without_a_file_the_line_names_the_stage_to_run(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """What is said about a data set: true, and only what deserves attention."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import preview
-from helpers import write_params
-from inspection.findings import about_classes, about_duplicates, about_files
+from helpers import refused, write_params
+from inspection.findings import about_classes, about_duplicates, about_files, count_skipped
 from made_up import Pixels, photographs, write_arrays
 
 
@@ -121,3 +122,9 @@ def test_at_most_five_names_are_listed() -> None:
     flat = {"images": 8, "files": ["a", "b", "c", "d", "e"]}
     (sentence,) = about_files({"one_colour": flat, "skipped": {"files": 0}})
     assert sentence == "8 images of a single colour: a, b, c, d, e and 3 more."
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_place_of_the_skipped_files_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "skipped.csv")
+    assert "it must be a file" in refused(lambda: count_skipped(tmp_path / "skipped.csv"))

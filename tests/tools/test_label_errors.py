@@ -206,3 +206,9 @@ def test_nothing_is_overwritten_and_nothing_trained_for_a_bad_output(
         line = refused(lambda output=output: run(monkeypatch, "--output", output))  # type: ignore[misc]
         assert line.startswith(f"--output {output}")
     assert not (prepared.path / FOLDS).exists()
+
+
+def test_more_folds_than_images_are_refused() -> None:
+    keys, labels = np.arange(8, dtype=np.uint64), np.arange(8) % 2
+    line = refused(lambda: assign_folds(keys, labels, ["cat", "dog"], 20, seed=0))
+    assert line == "20 folds of 8 different images; choose 8 folds or fewer"

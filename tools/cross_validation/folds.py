@@ -15,9 +15,14 @@ def assign_folds(keys: Array, labels: Array, classes: list[str], folds: int, see
     nearly the same share of each class.
 
     Raises:
-        UserError: All images of a class are in one fold, so that no model could learn the class.
+        UserError: There are fewer keys than folds, or all images of a class are in one fold, from
+            which no model could learn the class.
     """
     unique, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    if len(unique) < folds:
+        raise UserError(
+            f"{folds} folds of {len(unique)} different images; choose {len(unique)} folds or fewer"
+        )
     order = np.lexsort((mix(unique, seed), labels[first]))
     fold_of_group = np.empty(len(unique), np.int64)
     fold_of_group[order] = np.arange(len(unique)) % folds
