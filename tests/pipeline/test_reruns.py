@@ -41,7 +41,7 @@ def cache(clone: Clone) -> None:
         pytest.param(comment("sources/decode.py"), ["download"], id="sources"),
         pytest.param(comment("evaluation/charts.py"), ["evaluate"], id="evaluation"),
         pytest.param(comment("inspection/duplicates.py"), ["preview"], id="inspection"),
-        pytest.param(comment("training/loop.py"), BEHIND_TRAIN, id="training"),
+        pytest.param(comment("training/loop.py"), ["train"], id="training"),
         pytest.param(cache, [], id="Python's cache"),
         pytest.param(
             params(
