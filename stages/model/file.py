@@ -87,7 +87,8 @@ def read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
     try:
         path.open("rb").close()  # raises an error that names its cause, unlike safe_open
         with safetensors.safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            names = file.keys()  # not a mapping, so it cannot be iterated itself
+            weights = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the train stage first") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torchvision  # noqa: F401 - a recipe may need it, and importing it would be counted as reading
+import torchvision  # noqa: F401 - its import would be counted as reading
 import yaml
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
