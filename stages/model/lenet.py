@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from common.recipes import Lenet
+from common.network_options import Lenet
 from common.sizes import lenet_sizes
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from common.recipes import Lenet, Recipe, Torchvision, Whitened
+from common.network_options import Lenet, Torchvision, Whitened
+from common.recipes import Recipe
 from model.lenet import lenet
 from model.torchvision import torchvision_network
 from model.whitened import whitened

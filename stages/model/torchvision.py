@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from common.errors import UserError
-from common.recipes import Torchvision
+from common.network_options import Torchvision
 
 
 def torchvision_network(options: Torchvision, image_size: int, classes: int) -> nn.Module:

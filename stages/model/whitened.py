@@ -10,7 +10,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from common.recipes import Whitened
+from common.network_options import Whitened
 from common.sizes import whitened_sizes
 
 

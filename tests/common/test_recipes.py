@@ -9,8 +9,9 @@ import torch
 import yaml
 from torch import nn
 
+from common.network_options import MOST_WEIGHTS
 from common.params import load_params
-from common.recipes import MOST_WEIGHTS, Recipe
+from common.recipes import Recipe
 from common.yaml12 import read_yaml
 from helpers import ROOT, refused
 from model.networks import build_network
