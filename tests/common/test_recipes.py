@@ -154,9 +154,9 @@ def test_the_weights_counted_before_building_are_those_of_the_network(
         if isinstance(layer, nn.Conv2d | nn.Linear) and layer.weight.requires_grad
     ]
     count = sum(layer.weight.numel() for layer in layers if getattr(layer, "out_features", 0) != 10)
-    monkeypatch.setattr("common.recipes.MOST_WEIGHTS", count)
+    monkeypatch.setattr("common.network_options.MOST_WEIGHTS", count)
     recipe.network.check(32)
-    monkeypatch.setattr("common.recipes.MOST_WEIGHTS", count - 1)
+    monkeypatch.setattr("common.network_options.MOST_WEIGHTS", count - 1)
     assert f"network has {count:,} weights" in refused(lambda: recipe.network.check(32))
 
 
