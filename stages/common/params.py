@@ -41,9 +41,11 @@ def check_name(name: str) -> str:
 
 
 def check_pattern(pattern: str) -> str:
+    import regex  # takes 40 ms, and few need it
+
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+        regex.compile(pattern)
+    except (regex.error, OverflowError, RecursionError) as error:
         raise ValueError(f"it must be a regular expression ({error})") from None
     return pattern
 

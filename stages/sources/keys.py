@@ -1,14 +1,16 @@
 """The key of an image, which decides whether it is for training, validation or testing."""
 
 import hashlib
-import re
 from collections.abc import Iterable
 
 import numpy as np
+import regex
 
 from common.arrays import Array
 from common.errors import UserError
 from sources.hidden import visible
+
+LONGEST = 1.0  # seconds of computation per name; what is no mistake takes microseconds
 
 
 def image_key(name: str, content: bytes, group: str | None) -> int:
@@ -25,10 +27,25 @@ def group_of(name: str, pattern: str) -> str:
     Raises:
         UserError: The pattern finds nothing.
     """
-    found = re.search(pattern, name)
+    found = search(pattern, name)
     if found is None:
         raise UserError(f"download.group: {pattern!r} finds nothing in {name!r}")
     return next((text for text in found.groups() if text is not None), found[0])
+
+
+def search(pattern: str, name: str) -> regex.Match[str] | None:
+    """Return what a pattern finds in a name.
+
+    Raises:
+        UserError: It takes too long: on a name that nearly matches, some patterns take for ever.
+    """
+    try:
+        return regex.search(pattern, name, timeout=LONGEST)
+    except TimeoutError:
+        raise UserError(
+            f"download.group: {pattern!r} takes more than {LONGEST:g} s on {name!r}; simplify it: "
+            "of repetitions within repetitions, such as (a+)+, one is enough"
+        ) from None
 
 
 def check_groups(names: Iterable[str], pattern: str) -> None:
@@ -41,7 +58,7 @@ def check_groups(names: Iterable[str], pattern: str) -> None:
     example = ""
     for name in names:
         total += 1
-        if not re.search(pattern, name):
+        if not search(pattern, name):
             missing += 1
             example = example or name
     if missing:

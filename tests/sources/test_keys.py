@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from downloads import below, bring_folder, fails, images, in_test
-from helpers import encode, lay_out
+from helpers import encode, lay_out, solid
 
 
 def noise(number: int) -> bytes:
@@ -148,6 +148,15 @@ def test_a_pattern_that_finds_nothing_is_an_error_with_an_example(
     line = fails(dataset="folder", source=str(mine), group=pattern)
     assert message in line
     assert f".*({pattern})|.+" in line
+
+
+@pytest.mark.timeout(60)
+def test_a_pattern_that_takes_for_ever_is_an_error_with_the_name(mine: Path) -> None:
+    name = f"cat/{'a' * 100}.png"
+    lay_out(mine, images(cat=5, dog=5) | {name: solid(0)})
+    line = fails(dataset="folder", source=str(mine), group="(?:a|aa)+$|0")
+    assert "(?:a|aa)+$|0" in line
+    assert f"takes more than 1 s on {name!r}" in line
 
 
 def test_one_group_for_all_images_of_a_class_is_an_error(mine: Path) -> None:
