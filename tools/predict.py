@@ -1,18 +1,24 @@
 """What is on these images? The three likeliest classes of each, by a trained model.
 
-    python tools/predict.py [MODEL.safetensors] IMAGE... [--json] [--figure OUT.png] [--device auto]
-                            [--test-time-augmentation recipe]
+    python tools/predict.py [MODEL.safetensors] IMAGE... [--json] [--csv OUT.csv] [--unsure 0.6]
+                            [--figure OUT.png] [--device auto] [--test-time-augmentation recipe]
 
 An IMAGE is a file that Pillow reads, a folder, which stands for all files in it and below, or ``-``
 for the bytes of one image on standard input. The model file has all that is needed, so no
 parameters are read and any working directory will do; without one it is
 models/classifier.safetensors. Images are brought to the model's size as the download stage did it.
 
-Prints one line per image, as batches finish; with --json, at the end, a list of {"image",
-"predictions": [{"class", "probability"}, ...]}, the likeliest first, probabilities in 0..1. An
-image that cannot be read is named on standard error and is not in the list; the others are
-predicted, and the status is 1. --figure draws the first 50. No more than 64 images are in memory
-besides these. About five seconds, most of them for importing libraries; then what decoding takes.
+Prints one line per image, as batches finish. Instead of these lines, --json prints, at the end, a
+list of {"image", "predictions": [{"class", "probability"}, ...]}, the likeliest first,
+probabilities in 0..1; --csv writes a file of one row per image: file, predicted, confidence,
+second, second_probability, third, third_probability. --unsure marks the images whose highest
+probability is below it, also as "unsure": true or false in JSON and in a last column, and counts
+them. --figure draws the first 50 images. A file at OUT is replaced, but never one of the images or
+the model.
+
+An image that cannot be read is named on standard error and is in none of these; the others are
+predicted, and the status is 1. No more than 64 images are in memory besides those to draw, however
+many there are. About five seconds, most of them for importing libraries; then what decoding takes.
 """
 
 import _paths  # noqa: F401
@@ -26,80 +32,59 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
-import numpy as np
-from torch import Tensor
-
-from common.arrays import Array
 from common.errors import UserError, printable
 from common.files import MODEL
 from common.progress import Progress
-from figures.grid import Caption, image_grid
-from figures.style import save_figure
-from model.classifier import Classifier, Description, predict_batches
+from model.classifier import Classifier
 from model.device import select_device
 from model.file import load_classifier
-from shared.image_files import list_images, read_image
+from prediction.figure import MOST_DRAWN, draw
+from prediction.forms import as_json, as_text, csv_file, width
+from prediction.images import Prediction, predict_files, print_above
+from shared.image_files import list_images
 from shared.options import add_device, add_test_time_augmentation
 from shared.output import check_output
-from sources.decode import decode_image
-
-BATCH_SIZE = 64  # images that are decoded and predicted together
-TOP = 3  # classes named per image
-MOST_DRAWN = 50  # images in a figure, which has to be held in memory and looked at
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """An image as the network sees it, uint8 (3, H, W), and its likeliest classes."""
+@dataclass
+class Results:
+    """What is counted, and kept until the end, while images are predicted."""
 
-    name: str
-    image: Array
-    top: list[tuple[str, float]]  # class and probability, the highest first
+    done: int = 0
+    unsure: int = 0
+    listed: list[dict[str, object]] = field(default_factory=list)
+    drawn: list[Prediction] = field(default_factory=list)
 
 
 def main() -> None:
     arguments = parse()
     names = [name for argument in arguments.images for name in list_images(argument)]
-    if arguments.figure is not None:
-        given = [arguments.model, *map(Path, names)]
-        check_output("--figure", arguments.figure, ".png", given)
+    check_outputs(arguments, names)
     classifier = load_classifier(arguments.model, arguments.test_time_augmentation)
     classifier.to(select_device(arguments.device))
-    widths = width(names), width(classifier.description.classes)
 
-    done = 0
-    listed: list[dict[str, object]] = []
-    drawn: list[Prediction] = []
-    with Progress(total=len(names), desc="Predict", unit="image") as progress:
-        for prediction in predict_files(classifier, names, progress):
-            done += 1
-            if arguments.json:
-                listed.append(as_json(prediction))
-            else:
-                print_above(progress, as_text(prediction, *widths), sys.stdout)
-            if arguments.figure is not None and len(drawn) < MOST_DRAWN:
-                drawn.append(prediction)
-
+    with csv_file(arguments.csv, arguments.unsure is not None) as write_row:
+        results = predict_and_show(classifier, names, arguments, write_row)
+        if arguments.csv is not None and not results.done:
+            raise unreadable(len(names), len(names))  # an earlier file stays
     if arguments.json:
-        print(json.dumps(listed, indent=2, allow_nan=False))
-    if drawn:
-        draw(drawn, done, classifier.description.title, arguments.figure)
-    if done < len(names):
-        raise UserError(
-            f"{len(names) - done} of {len(names)} images could not be read; they are named above"
-        )
+        print(json.dumps(results.listed, indent=2, allow_nan=False))
+    if results.drawn:
+        draw(results.drawn, results.done, classifier.description.title, arguments.figure)
+    print_summary(results, arguments)
+    if results.done < len(names):
+        raise unreadable(len(names) - results.done, len(names))
 
 
 def parse() -> argparse.Namespace:
     """Return the command line, with the model set apart from the images.
 
     Raises:
-        UserError: No images are named.
+        UserError: No images are named; the threshold is no probability.
     """
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument(
@@ -108,10 +93,7 @@ def parse() -> argparse.Namespace:
         nargs="+",
         help="file, folder, or - for standard input; the first may be the model",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.add_argument(
-        "--figure", type=Path, metavar="OUT.png", help="draw the images with their classes"
-    )
+    add_outputs(parser)
     add_device(parser)
     add_test_time_augmentation(parser)
     arguments = parser.parse_args()
@@ -122,92 +104,77 @@ def parse() -> argparse.Namespace:
         raise UserError(
             f"{arguments.model}: a model but no image; name files, folders, or - for standard input"
         )
+    if arguments.unsure is not None and not 0 < arguments.unsure < 1:
+        raise UserError(
+            f"--unsure {arguments.unsure:g}: choose a confidence between 0 and 1, such as 0.6"
+        )
     return arguments
 
 
-def predict_files(
-    classifier: Classifier, names: list[str], progress: Progress
-) -> Iterator[Prediction]:
-    """Yield a prediction for each image, in order; print the names of those that cannot be read.
-
-    Raises:
-        UserError: The probabilities of an image are not finite.
-    """
-    description = classifier.description
-    for start in range(0, len(names), BATCH_SIZE):
-        batch = names[start : start + BATCH_SIZE]
-        decoded = list(decode_files(batch, description, progress))
-        if decoded:
-            images = np.stack([image for _, image in decoded])
-            (probabilities,) = predict_batches(classifier, [images])
-            for (name, image), row in zip(decoded, probabilities, strict=True):
-                yield Prediction(name, image, likeliest(name, row, description.classes))
-        progress.update(len(batch))
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument(
+        "--csv", type=Path, metavar="OUT.csv", help="write a row per image instead of text"
+    )
+    parser.add_argument(
+        "--unsure",
+        type=float,
+        metavar="CONFIDENCE",
+        help="mark images whose highest probability is below it, 0 to 1",
+    )
+    parser.add_argument(
+        "--figure", type=Path, metavar="OUT.png", help="draw the images with their classes"
+    )
 
 
-def decode_files(
-    names: list[str], description: Description, progress: Progress
-) -> Iterator[tuple[str, Array]]:
-    """Yield name and image, uint8 (3, H, W), of each file that can be read; print the others."""
-    for name in names:
-        try:
-            yield name, decode_image(read_image(name), description.image_size, description.fit)
-        except UserError as error:
-            print_above(progress, f"{printable(name)}: {error}", sys.stderr)
+def check_outputs(arguments: argparse.Namespace, names: list[str]) -> None:
+    """Check that no output would take the place of the model or of an image."""
+    for option, path, suffix in (
+        ("--csv", arguments.csv, ".csv"),
+        ("--figure", arguments.figure, ".png"),
+    ):
+        if path is not None:
+            check_output(option, path, suffix, [arguments.model, *names])
 
 
-def likeliest(name: str, probabilities: Tensor, classes: list[str]) -> list[tuple[str, float]]:
-    """Return the most probable classes and their probabilities, in label order where these tie."""
-    if not probabilities.isfinite().all():
-        raise UserError(
-            f"{name}: the model's probabilities are NaN; train again with a lower learning_rate"
+def predict_and_show(
+    classifier: Classifier,
+    names: list[str],
+    arguments: argparse.Namespace,
+    write_row: Callable[[Prediction], None],
+) -> Results:
+    """Predict the files, give each prediction to the outputs asked for, and return the counts."""
+    results = Results()
+    widths = width(names), width(classifier.description.classes)
+    with Progress(total=len(names), desc="Predict", unit="image") as progress:
+        for prediction in predict_files(classifier, names, arguments.unsure, progress):
+            results.done += 1
+            results.unsure += bool(prediction.unsure)
+            write_row(prediction)
+            if arguments.json:
+                results.listed.append(as_json(prediction))
+            elif arguments.csv is None:
+                print_above(progress, as_text(prediction, *widths), sys.stdout)
+            if arguments.figure is not None and len(results.drawn) < MOST_DRAWN:
+                results.drawn.append(prediction)
+    return results
+
+
+def print_summary(results: Results, arguments: argparse.Namespace) -> None:
+    """Print what was written and how many images are unsure; not into the JSON."""
+    file = sys.stderr if arguments.json else sys.stdout
+    if arguments.csv is not None:
+        print(printable(f"{arguments.csv}: {results.done:,} images"), file=file)
+    if arguments.unsure is not None:
+        print(
+            f"{results.unsure:,} of {results.done:,} images are unsure: their confidence is below "
+            f"{arguments.unsure:g}",
+            file=file,
         )
-    values, labels = probabilities.sort(descending=True, stable=True)
-    return [
-        (classes[label], value)
-        for label, value in zip(labels[:TOP].tolist(), values[:TOP].tolist(), strict=True)
-    ]
 
 
-def as_json(prediction: Prediction) -> dict[str, object]:
-    top = [{"class": name, "probability": probability} for name, probability in prediction.top]
-    return {"image": prediction.name, "predictions": top}
-
-
-def as_text(prediction: Prediction, name_width: int, class_width: int) -> str:
-    shares = [
-        f"{printable(name):{class_width}} {100 * probability:5.1f} %"
-        for name, probability in prediction.top
-    ]
-    return f"{printable(prediction.name):{name_width}}  {'   '.join(shares)}"
-
-
-def width(names: list[str]) -> int:
-    return max(len(printable(name)) for name in names)
-
-
-def print_above(progress: Progress, line: str, file: TextIO) -> None:
-    """Print a line; on a terminal, above the bar."""
-    if progress.on_terminal:
-        progress.write(line, file=file)
-    else:
-        print(line, file=file, flush=True)
-
-
-def draw(drawn: list[Prediction], done: int, title: str, path: Path) -> None:
-    """Write a PNG of these images, out of ``done`` predicted ones, each with its name and class."""
-    captions = [
-        Caption(
-            f"{printable(name)}: {100 * probability:.1f} %",
-            name=printable(Path(prediction.name).name),
-        )
-        for prediction in drawn
-        for name, probability in prediction.top[:1]
-    ]
-    left_out = f"; {done - len(drawn):,} more images left out" if done > len(drawn) else ""
-    images = np.stack([prediction.image for prediction in drawn])
-    figure = image_grid(images, captions, "What the Model Sees", f"{title}{left_out}")
-    save_figure(figure, path)
+def unreadable(count: int, total: int) -> UserError:
+    return UserError(f"{count} of {total} images could not be read; they are named above")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import predict
+import prediction.images
 from common.progress import Progress
 from common.section import TestTimeAugmentation
 from helpers import encode, lay_out, snapshot, solid
@@ -204,9 +205,10 @@ def test_no_more_than_a_batch_is_decoded_ahead(
         decoded.append(size)
         return decode_image(content, size, fit)
 
-    monkeypatch.setattr(predict, "BATCH_SIZE", 2)
-    monkeypatch.setattr(predict, "decode_image", count_and_decode)
+    monkeypatch.setattr(prediction.images, "BATCH_SIZE", 2)
+    monkeypatch.setattr(prediction.images, "decode_image", count_and_decode)
     with Progress(total=5) as progress:
         classifier = load_classifier()
-        ahead = [len(decoded) for _ in predict.predict_files(classifier, names, progress)]
+        predictions = prediction.images.predict_files(classifier, names, None, progress)
+        ahead = [len(decoded) for _ in predictions]
     assert ahead == [2, 2, 4, 4, 5]

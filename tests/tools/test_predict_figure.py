@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import predict
+import prediction.figure
 from figures.style import save_figure
 from helpers import lay_out, solid
 from models import rewrite, save_whitened
@@ -24,7 +25,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         drawn.append(figure)
         save_figure(figure, path)
 
-    monkeypatch.setattr(predict, "save_figure", keep_and_save)
+    monkeypatch.setattr(prediction.figure, "save_figure", keep_and_save)
     return drawn
 
 

@@ -19,8 +19,11 @@ def list_images(argument: str) -> list[str]:
     if argument == "-" or not os.path.isdir(argument):  # noqa: PTH112 - Path's raises for a long name
         return [argument]
     folder = Path(argument)
-    entries = [entry for entry in folder.rglob("*") if entry.is_symlink() or not entry.is_dir()]
-    inside = sorted(entry.relative_to(folder).as_posix() for entry in entries)
+    inside = sorted(
+        entry.relative_to(folder).as_posix()
+        for entry in folder.rglob("*")
+        if entry.is_symlink() or not entry.is_dir()
+    )
     report_hidden(inside, folder)
     return [str(folder / path) for path in visible(inside)] or [argument]
 

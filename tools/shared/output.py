@@ -1,14 +1,15 @@
-"""Where a tool may write: nothing that the user would miss is overwritten."""
+"""Where a tool may write: in place of an earlier file, but never of one that it reads."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
 
 
-def check_output(option: str, path: Path, suffix: str, given: Iterable[Path]) -> None:
-    """Check, before anything is computed, that writing ``path`` replaces nothing but an earlier
-    output.
+def check_output(option: str, path: Path, suffix: str, given: Sequence[Path | str]) -> None:
+    """Check, before anything is computed, that ``path`` can be written and is no file to read.
+
+    A file of that name is replaced otherwise, as by any program that is told where to write.
 
     Args:
         option: the command-line option that named the path.
@@ -29,7 +30,7 @@ def check_output(option: str, path: Path, suffix: str, given: Iterable[Path]) ->
             raise UserError(
                 f"{option} {path}: {taken} is a folder, link, pipe or device; name another file"
             )
-        if taken.exists() and any(is_same(each, taken) for each in given):
+        if taken.exists() and any(is_same(Path(each), taken) for each in given):
             raise UserError(f"{option} {path}: {taken} is a file to read; name another")
 
 
