@@ -1,9 +1,12 @@
 """The networks that a recipe can name, each with the keys that it needs."""
 
+from difflib import get_close_matches
+from importlib.util import find_spec
 from itertools import pairwise
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from common.errors import UserError, choose, shown
 from common.section import Pixels, Section
@@ -11,7 +14,30 @@ from common.sizes import lenet_sizes, whitened_sizes
 
 Width = Annotated[int, Field(ge=1, le=100_000)]
 Channels = Annotated[list[Width], Field(min_length=1, max_length=20)]
+FORMATS = (".safetensors", ".pth")  # of files of weights
 MOST_WEIGHTS = 10**9  # 4 GB, and as much again for the gradients and each of the optimizer's states
+
+
+def file_or(*values: bool | None) -> PlainValidator:
+    """Accept the path of a file of weights, or one of ``values``: one error instead of one per type
+    of a union.
+    """
+    words = [str(value).lower() for value in values if value is not None]
+    rule = " or ".join([*words, f"the path of a {' or '.join(FORMATS)} file"])
+
+    def validate(value: Any) -> Any:
+        if any(value is each for each in values):
+            return value
+        # Whether the file exists is not checked: only the train stage needs it.
+        if isinstance(value, str) and value.isprintable() and Path(value).suffix in FORMATS:
+            return value
+        raise ValueError(f"it must be {rule}")
+
+    return PlainValidator(validate)
+
+
+Pretrained = Annotated[bool | str, file_or(True, False)]
+WeightsFile = Annotated[str | None, file_or(None)]
 
 
 class Lenet(Section):
@@ -21,6 +47,7 @@ class Lenet(Section):
     channels: Channels
     kernel_size: Pixels
     hidden: Annotated[list[Width], Field(max_length=20)]
+    pretrained: WeightsFile = None
 
     def check(self, image_size: int) -> None:
         """Check that every layer keeps at least one pixel, and that the weights are not too many.
@@ -40,6 +67,7 @@ class Whitened(Section):
     name: Literal["whitened"]
     channels: Channels
     kernel_size: Pixels
+    pretrained: WeightsFile = None
 
     def check(self, image_size: int) -> None:
         """Check that every layer keeps at least one pixel, and that the weights are not too many.
@@ -57,7 +85,7 @@ class Torchvision(Section):
 
     name: Literal["torchvision"]
     model: str
-    pretrained: bool
+    pretrained: Pretrained
 
     def check(self, image_size: int) -> None:
         """Check that torchvision has a classification model of this name.
@@ -72,6 +100,54 @@ class Torchvision(Section):
         names = models.list_models(module=models)
         if self.model not in names:
             raise UserError(f"network.model is {shown(self.model)}; {choose(self.model, names)}")
+
+
+class Timm(Section):
+    """Any image classification model of timm, by its name there, with or without a tag."""
+
+    name: Literal["timm"]
+    model: str
+    pretrained: Pretrained
+
+    def check(self, image_size: int) -> None:
+        """Check that timm has a model of this name, and that its weights are not to be downloaded.
+
+        Whether the model takes images of ``image_size`` pixels is known once it is built.
+
+        Raises:
+            UserError: timm is not installed or has no such model, or ``pretrained`` is true.
+        """
+        if find_spec("timm") is None:
+            raise UserError(
+                "network.name is 'timm', which is not installed; install it by "
+                "pip install -e '.[timm]', or choose torchvision"
+            )
+        import timm  # takes seconds, which the networks above do not need
+
+        names = [*timm.list_models(), *timm.list_models(include_tags=True)]
+        if self.model not in names:
+            nearest = " or ".join(map(repr, get_close_matches(self.model.lower(), names)))
+            raise UserError(
+                f"network.model is {shown(self.model)}, which timm does not have; "
+                + (f"did you mean {nearest}? " if nearest else "")
+                + "python -c 'import timm; print(*timm.list_models())' prints all names"
+            )
+        if self.pretrained is True:
+            published: Any = timm.get_pretrained_cfg(self.model)
+            raise UserError(
+                "network.pretrained is true, but timm names no SHA-256 to check its weights by; "
+                "download model.safetensors from https://huggingface.co/"
+                f"{published.hf_hub_id or 'timm'} and set pretrained to its path, or to false"
+            )
+
+
+Network = Lenet | Whitened | Torchvision | Timm
+LIBRARIES = (Torchvision, Timm)  # whose models have dropout and the like
+
+
+def weights_file(network: Network) -> Path | None:
+    """Return the file that the network's initial weights come from; None if from none."""
+    return Path(network.pretrained) if isinstance(network.pretrained, str) else None
 
 
 def check_weights(count: int) -> None:

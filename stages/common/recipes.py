@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from common.errors import UserError
-from common.network_options import Lenet, Torchvision, Whitened
+from common.network_options import LIBRARIES, Network
 from common.section import (
     Count,
     Fraction,
@@ -77,7 +77,7 @@ class Muon(Section):
 class Recipe(Section):
     """A network and how it is trained; the model file holds all of it."""
 
-    network: Annotated[Lenet | Whitened | Torchvision, Field(discriminator="name")]
+    network: Annotated[Network, Field(discriminator="name")]
     normalize: Normalization
     augment: Augmentations
     progressive_resizing: ProgressiveResizing | None = None
@@ -136,7 +136,7 @@ class Recipe(Section):
             self.network.name,
             min(self.batch_size, self.micro_batch or self.batch_size),
         )
-        if name == "torchvision" and self.optimizer.name == "muon":
+        if isinstance(self.network, LIBRARIES) and self.optimizer.name == "muon":
             raise UserError(
                 "optimizer.name is 'muon', which trains lenet and whitened only; "
                 "choose from sgd, adamw"

@@ -65,10 +65,7 @@ def load_classifier(
             are not finite; ``augmentation`` is not possible at the model's image size.
     """
     text, weights = read_safetensors(path)
-    metadata = parse_metadata(path, text)
-    if checksum(text.replace(metadata.sha256, ""), weights) != metadata.sha256:
-        raise UserError(f"{path}: damaged, its content does not have its SHA-256; {REMEDY}")
-    description = metadata.description
+    description = verified_description(path, text, weights)
     check_tensors(path, weights, expected_tensors(path, description))
     check_finite(path, weights)
     if augmentation == "mirror_shift":
@@ -80,8 +77,12 @@ def load_classifier(
     return classifier
 
 
-def read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """Return our metadata's text, empty if there is none, and the tensors."""
+def read_safetensors(path: Path, remedy: str = REMEDY) -> tuple[str, dict[str, Tensor]]:
+    """Return our metadata's text, empty if there is none, and the tensors.
+
+    Raises:
+        UserError: The file is missing or damaged; ``remedy`` is what to do about the latter.
+    """
     if path.exists() and not path.is_file():  # reading a pipe or a device might never end
         raise UserError(f"{path}: a folder, pipe or device, not a file; name a model file")
     try:
@@ -93,8 +94,18 @@ def read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the train stage first") from None
     except safetensors.SafetensorError as error:
-        raise UserError(f"{path}: not a safetensors file ({error}); {REMEDY}") from None
+        raise UserError(f"{path}: not a safetensors file ({error}); {remedy}") from None
     return metadata.get(METADATA_KEY, ""), weights
+
+
+def verified_description(path: Path, text: str, weights: Mapping[str, Tensor]) -> Description:
+    """Return what a model file says of itself, after its text and its tensors have been checked by
+    its SHA-256.
+    """
+    metadata = parse_metadata(path, text)
+    if checksum(text.replace(metadata.sha256, ""), weights) != metadata.sha256:
+        raise UserError(f"{path}: damaged, its content does not have its SHA-256; {REMEDY}")
+    return metadata.description
 
 
 def parse_metadata(path: Path, text: str) -> Metadata:

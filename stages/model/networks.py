@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from common.network_options import Lenet, Torchvision, Whitened
+from common.network_options import Lenet, Timm, Torchvision, Whitened
 from common.recipes import Recipe
 from model.lenet import lenet
+from model.timm import timm_network
 from model.torchvision import torchvision_network
 from model.whitened import whitened
 
@@ -32,6 +33,18 @@ def build_network(recipe: Recipe, image_size: int, classes: int, seed: int = 0) 
                 return whitened(recipe.network, image_size, classes)
             case Torchvision():
                 return torchvision_network(recipe.network, image_size, classes)
+            case Timm():
+                return timm_network(recipe.network, image_size, classes)
+
+
+def last_layer_tensors(recipe: Recipe, image_size: int, classes: int) -> set[str]:
+    """Return the names of the tensors whose shapes depend on the number of classes."""
+    with ShapesOnly():
+        one, other = (
+            build_network(recipe, image_size, count).state_dict()
+            for count in (classes, classes + 1)
+        )
+    return {name for name in one if one[name].shape != other[name].shape}
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -37,11 +37,11 @@ def special_arguments(options: Torchvision, image_size: int) -> dict[str, Any]:
     if options.model in ("googlenet", "inception_v3"):
         # Their auxiliary classifiers would make them return two results while training. The
         # published weights are for inputs that are normalised differently, which transform_input
-        # makes up for.
+        # makes up for; a file is taken for these weights, or for some that began as these.
         return {
             "aux_logits": False,
             "init_weights": True,
-            "transform_input": options.pretrained,
+            "transform_input": options.pretrained is not False,
         }
     if options.model.startswith("vit_"):
         return {"image_size": image_size}

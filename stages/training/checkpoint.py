@@ -117,6 +117,7 @@ def compute_fingerprint(description: Description, options: Train) -> dict[str, s
         "images": sha256(images_path("train")),
         "labels": sha256(labels_path("train")),
         "keys": sha256(keys_path("train")),
+        "initial weights": description.initial_weights or "",
         "code": checksum_of_code(),
         "torch": description.torch,
         "device": description.device,

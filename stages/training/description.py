@@ -3,16 +3,23 @@
 import torch
 
 from common.arrays import Dataset
+from common.network_options import weights_file
 from common.params import Params
 from model.classifier import Description
 from model.device import settle_precision
 from training.distributed import ProcessGroup
+from training.weights_file import digest
 
 
 def describe(
     params: Params, dataset: Dataset, device: torch.device, group: ProcessGroup
 ) -> Description:
-    """Return what the model file will say of itself, with the precision that rank 0 settles on."""
+    """Return what the model file will say of itself, with the precision that rank 0 settles on.
+
+    Raises:
+        UserError: The file of initial weights that the recipe names is missing.
+    """
+    path = weights_file(params.recipe.network)
     recipe = settle_precision(params.recipe, device)
     recipe = recipe.model_copy(update={"precision": group.broadcast_object(recipe.precision)})
     return Description(
@@ -27,4 +34,5 @@ def describe(
         processes=group.world_size,
         threads=torch.get_num_threads(),
         torch=str(torch.__version__),
+        initial_weights=digest(path) if path else None,
     )

@@ -1,26 +1,96 @@
 """The weights that a training begins with, where they are not drawn at random."""
 
-import torch
+import sys
+from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.network_options import weights_file
 from model.classifier import Classifier
+from model.networks import last_layer_tensors, load_weights
 from training.batches import TrainingData
-from training.pretrained import load_pretrained
+from training.distributed import ProcessGroup
+from training.pretrained import published_weights, renamed
+from training.weights_file import read_weights
 from training.whitening import set_whitening
 
 WHITENING_IMAGES = 5000
+COUNTER = "num_batches_tracked"  # of batch norm; weights of before PyTorch 0.4.1 have none
+MOST_LINES = 10
 
 
-def set_initial_weights(classifier: Classifier, data: TrainingData) -> None:
-    """Load published weights, or compute whitening filters from images that are trained on, as the
-    recipe says.
+def set_initial_weights(classifier: Classifier, data: TrainingData, group: ProcessGroup) -> None:
+    """Load weights from a file or published ones, or compute whitening filters from images that are
+    trained on, as the recipe says.
 
     Raises:
-        UserError: The published weights cannot be fetched, or do not fit.
+        UserError: The weights cannot be fetched or read, or do not fit.
     """
-    options = classifier.description.recipe.network
-    if options.name == "torchvision" and options.pretrained:
-        load_pretrained(classifier.network, options.model)
-    if options.name == "whitened":
+    recipe = classifier.description.recipe
+    if path := weights_file(recipe.network):
+        said = fit_weights(classifier, read_weights(path, recipe), str(path))
+    elif recipe.network.name == "torchvision" and recipe.network.pretrained:
+        said = fit_weights(classifier, *published_weights(recipe.network.model))
+    else:
+        said = None
+    if said and group.rank == 0:
+        print(said, file=sys.stderr)
+    if recipe.network.name == "whitened" and not said:
         sample = data.train[:: max(1, len(data.train) // WHITENING_IMAGES)]
         images = torch.from_numpy(data.images.read(sample.tolist()))
         set_whitening(classifier.network, classifier.normalize(images))
+
+
+def fit_weights(classifier: Classifier, weights: Mapping[str, Tensor], source: str) -> str:
+    """Load weights into the network by their names.
+
+    The last layer keeps the network's own unless all of its tensors fit.
+
+    Returns:
+        What happened to the last layer, in a line that begins with ``source``.
+
+    Raises:
+        UserError: Another tensor is missing, is extra, has another shape or is not finite.
+    """
+    description, own = classifier.description, classifier.network.state_dict()
+    last = last_layer_tensors(description.recipe, description.image_size, len(description.classes))
+    if description.recipe.network.name == "torchvision":
+        weights = renamed(weights)
+    weights = {**{name: own[name] for name in own if name.endswith(COUNTER)}, **weights}
+    unfit = [
+        name
+        for name in sorted(own.keys() | weights.keys())
+        if shape(own.get(name)) != shape(weights.get(name))
+    ]
+    if faults := [name for name in unfit if name not in last]:
+        lines = [f"{source}: {compare(name, weights, own)}" for name in faults]
+        raise UserError(
+            *lines[:MOST_LINES],
+            f"{source}: {len(faults)} tensors do not fit; choose the network and the "
+            "download.image_size that the weights are for, or other weights",
+        )
+    kept = last if unfit else set()
+    load_weights(classifier.network, {**weights, **{name: own[name] for name in kept}})
+    check_finite(classifier, source)
+    if unfit:
+        return (
+            f"{source}: all but the last layer is loaded, which keeps its own initial weights: "
+            f"{compare(unfit[0], weights, own)}"
+        )
+    return f"{source}: all layers are loaded, the last one too, since it has as many classes"
+
+
+def compare(name: str, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    return f"tensor {name} is {shape(weights.get(name))}, this network has {shape(own.get(name))}"
+
+
+def shape(tensor: Tensor | None) -> str:
+    return "none" if tensor is None else str(tuple(tensor.shape))
+
+
+def check_finite(classifier: Classifier, source: str) -> None:
+    for name, tensor in classifier.network.state_dict().items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{source}: tensor {name} holds NaN or infinity; choose other weights")

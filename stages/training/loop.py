@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss
 
 from common.errors import UserError
+from common.network_options import LIBRARIES
 from common.progress import Progress
 from common.recipes import Recipe
 from model.classifier import Classifier, predict
@@ -121,7 +122,7 @@ def train_step(
 ) -> None:
     """Take a step on the images with these indices, int64 (n,)."""
     group, sums = setup.group, state.sums
-    if setup.recipe.network.name == "torchvision":  # these have dropout and the like
+    if isinstance(setup.recipe.network, LIBRARIES):  # these have dropout and the like
         torch.manual_seed(derive_seed(setup.seed, state.epoch, 2, sums.step, group.rank))
     state.optimizer.zero_grad()
     loss, correct = accumulate_gradients(setup, batch, augment)

@@ -21,11 +21,11 @@ def build_setup(
 
     Raises:
         UserError: The network does not take images of the sizes that its recipe names; pretrained
-            weights cannot be had; features do not fit into memory.
+            weights cannot be had or do not fit; features do not fit into memory.
     """
     description = classifier.description
     check_image_sizes(classifier.network, description.recipe, description.image_size)
-    set_initial_weights(classifier, data)
+    set_initial_weights(classifier, data, group)
     trained, data = freeze(classifier.to(device), data, group)
     read = image_reader(data.images, device)
     return Setup(

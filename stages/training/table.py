@@ -5,18 +5,19 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from common.errors import UserError
+from common.network_options import LIBRARIES
 from common.recipes import Recipe
 
 
 def check_image_sizes(network: nn.Module, recipe: Recipe, image_size: int) -> None:
-    """Check that a torchvision model takes every image size that the recipe gives it.
+    """Check that a library's model takes every image size that the recipe gives it.
 
     The sizes of the project's own networks are checked with the parameters.
 
     Raises:
         UserError: The model fails on a size.
     """
-    if recipe.network.name != "torchvision":
+    if not isinstance(recipe.network, LIBRARIES):
         return
     sizes = sorted({image_size, *recipe.train_sizes})
     try:
@@ -25,7 +26,7 @@ def check_image_sizes(network: nn.Module, recipe: Recipe, image_size: int) -> No
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"torchvision's {recipe.network.model} does not take images of "
+            f"{recipe.network.name}'s {recipe.network.model} does not take images of "
             f"{' and '.join(map(str, sizes))} pixels ({reason}); choose another "
             "download.image_size or progressive_resizing.sizes, or another network"
         ) from None

@@ -19,6 +19,12 @@ SPARE: dict[str, set[str]] = {
     "evaluate": {"common/split.py"},
 }
 
+# Imported by a stage, but not declared: what train fetches is checked by its SHA-256, so that no
+# change to the code of fetching can change what is trained.
+UNDECLARED: dict[str, set[str]] = {
+    "train": {"fetching/fetch.py", "fetching/mirrors.py", "fetching/request.py"}
+}
+
 
 @cache
 def parse(path: Path) -> ast.Module:
@@ -73,7 +79,7 @@ def test_every_file_that_a_stage_imports_is_declared(stage: str) -> None:
         for file in closure(script(stage))
         if not any(file.is_relative_to(path) for path in declared)
     }
-    assert undeclared == set()
+    assert undeclared == UNDECLARED.get(stage, set())
 
 
 @each_stage

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,21 +16,49 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import models
 
-from helpers import encode, lay_out, refused
+from common.errors import UserError
+from fetching import mirrors, request
+from helpers import encode, lay_out
 from misbehaving_server import serving
-from model.networks import build_network
-from models import make_recipe, torchvision
+from model.classifier import Classifier
+from models import make_description, make_recipe, torchvision
 from project import Project
-from training import pretrained
-from training.pretrained import load_pretrained
+from training.batches import TrainingData
+from training.distributed import ProcessGroup
+from training.initial_weights import set_initial_weights
 from trainings import described
 
 Publish = Callable[[str, bytes], Path]
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nobody listens
 
 
-def build(model: str, image_size: int, classes: int) -> nn.Module:
-    return build_network(make_recipe(network=torchvision(model)), image_size, classes)
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait a fraction of the real time, and twice at most."""
+    monkeypatch.setattr(mirrors, "ATTEMPTS", 2)
+    monkeypatch.setattr(mirrors, "PAUSE", 0.02)
+    monkeypatch.setattr(request, "SILENCE", 0.3)
+    for module in (mirrors, request):
+        monkeypatch.setattr(module, "ANSWER", 0.5)
+
+
+def build(model: str, image_size: int = 64) -> Classifier:
+    """Return a classifier of three classes that begins with published weights."""
+    recipe = make_recipe(network=torchvision(model, pretrained=True))
+    return Classifier(make_description(recipe, image_size=image_size))
+
+
+def load(classifier: Classifier) -> nn.Module:
+    """Set the initial weights, for which no images are needed; return the network."""
+    set_initial_weights(classifier, cast(TrainingData, None), ProcessGroup())
+    return classifier.network
+
+
+def fails(classifier: Classifier) -> list[str]:
+    """Return the lines of the error by which the weights are refused."""
+    with pytest.raises(UserError) as raised:
+        load(classifier)
+    return str(raised.value).split("\n")
 
 
 def published(weights: dict[str, Tensor]) -> bytes:
@@ -66,22 +94,24 @@ def cache(publish: Publish, content: bytes, published: bytes | None = None) -> P
     return path
 
 
-def test_all_but_the_last_layer_are_the_published_ones(publish: Publish) -> None:
-    theirs = models.squeezenet1_1().state_dict()
-    ours = build("squeezenet1_1", 64, 3)
-    initial = deepcopy(ours.state_dict())
+def test_all_but_the_last_layer_are_the_published_ones(
+    publish: Publish, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs, ours = models.squeezenet1_1().state_dict(), build("squeezenet1_1")
+    initial = deepcopy(ours.network.state_dict())
     with serving(published(theirs)) as server:
         path = publish(server.url, server.content)
-        load_pretrained(ours, "squeezenet1_1")
+        loaded = load(ours).state_dict()
         assert path.read_bytes() == server.content
-        assert len(server.requests) == 1
-    for name, tensor in ours.state_dict().items():
+    for name, tensor in loaded.items():
         last = name in ("classifier.1.weight", "classifier.1.bias")
         assert torch.equal(tensor, initial[name] if last else theirs[name]), name
-    assert ours.state_dict()["classifier.1.bias"].shape == (3,)
+    assert loaded["classifier.1.bias"].shape == (3,)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"{path.name}: all but the last layer is loaded, which keeps its own")
+    assert line.endswith("tensor classifier.1.bias is (1000,), this network has (3,)")
 
-    again = build("squeezenet1_1", 64, 3)
-    load_pretrained(again, "squeezenet1_1")  # from the cache: the server is gone
+    again = load(build("squeezenet1_1"))  # from the cache: the server is gone
     assert torch.equal(again.state_dict()["features.0.weight"], theirs["features.0.weight"])
 
 
@@ -129,55 +159,75 @@ def test_old_files_are_understood(publish: Publish) -> None:
         if not name.endswith("num_batches_tracked")
     }
     cache(publish, published(old))
-    ours = build("densenet121", 32, 5)
-    load_pretrained(ours, "densenet121")
-    for name, tensor in ours.state_dict().items():
+    for name, tensor in load(build("densenet121", 32)).state_dict().items():
         assert name.startswith("classifier.") or torch.equal(tensor, theirs[name]), name
+
+
+def test_auxiliary_classifiers_are_left_out(publish: Publish) -> None:
+    theirs = models.googlenet(init_weights=False).state_dict()
+    assert any(name.startswith("aux1.") for name in theirs)
+    cache(publish, published(theirs))
+    for name, tensor in load(build("googlenet")).state_dict().items():
+        assert name.startswith("fc.") or torch.equal(tensor, theirs[name]), name
 
 
 def test_a_network_that_depends_on_the_metadata_of_its_weights_gets_them(publish: Publish) -> None:
     """Without their version, mnasnet takes them for those of an older one, and refuses."""
     theirs = models.mnasnet0_5().state_dict()
     cache(publish, published(theirs))
-    ours = build("mnasnet0_5", 32, 5)
-    load_pretrained(ours, "mnasnet0_5")
-    for name, tensor in ours.state_dict().items():
+    for name, tensor in load(build("mnasnet0_5", 32)).state_dict().items():
         assert name.startswith("classifier.") or torch.equal(tensor, theirs[name]), name
 
 
-def test_weights_for_another_image_size_are_refused(publish: Publish) -> None:
-    theirs, ours = (models.VisionTransformer(size, 32, 1, 1, 8, 8) for size in (224, 64))
-    cache(publish, published(theirs.state_dict()))
-    line = refused(lambda: load_pretrained(ours, "vit_b_32"))
-    assert "tensor encoder.pos_embedding is (1, 50, 8), this network has (1, 5, 8)" in line
-    assert "image_size" in line
-
-
-def test_without_network_and_copy_one_line_says_what_to_do(publish: Publish) -> None:
+def test_without_network_and_copy_the_error_says_what_to_do(publish: Publish) -> None:
     path = publish(NOWHERE, b"")
-    line = refused(lambda: load_pretrained(nn.Linear(1, 1), "resnet18"))
-    assert line.startswith(f"cannot fetch the pretrained weights from {NOWHERE}/weights-")
-    assert str(path) in line
-    assert "set pretrained to false" in line
+    title, reason, way_out = fails(build("squeezenet1_1"))
+    assert title == f"cannot fetch {path.name}"
+    assert reason.startswith(f"  {NOWHERE}/{path.name}: ")
+    assert way_out == f"  try again, or put the file at {path}, or set pretrained to false"
 
 
-@pytest.mark.parametrize(
-    "misbehaviour", [{"mute": True}, {"stall": 50}, {"html": True}, {"statuses": [404]}]
-)
+@pytest.mark.parametrize("misbehaviour", [{"mute": True}, {"html": True}, {"statuses": [404]}])
 def test_a_server_that_misbehaves_leaves_nothing(
-    publish: Publish, misbehaviour: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    publish: Publish, misbehaviour: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(pretrained, "TIMEOUT", 0.3)
     with serving(bytes(100), **misbehaviour) as server:
         path = publish(server.url, server.content)
-        line = refused(lambda: load_pretrained(nn.Linear(1, 1), "resnet18"))
-        assert "cannot fetch the pretrained weights" in line
+        assert fails(build("squeezenet1_1"))[0] == f"cannot fetch {path.name}"
     assert [file.name for file in path.parent.iterdir() if file.suffix != ".lock"] == []
 
 
-def test_a_damaged_copy_is_named_and_never_unpickled(publish: Publish) -> None:
-    path = cache(publish, b"cos\nsystem\n(S'touch executed'\ntR.", published=b"good")
-    line = refused(lambda: load_pretrained(nn.Linear(1, 1), "resnet18"))
-    assert line.startswith(f"{path}: its SHA-256 does not begin with ")
-    assert "remove it" in line
+def test_a_download_that_was_cut_is_resumed(publish: Publish) -> None:
+    theirs = models.squeezenet1_1().state_dict()
+    content = published(theirs)
+    with serving(content, cut=len(content) // 2, ranges=True) as server:
+        path = publish(server.url, content)
+        fails(build("squeezenet1_1"))
+    part = path.with_name(path.name + ".part")
+    kept = part.stat().st_size
+    assert 0 < kept <= len(content) // 2
+    with serving(content) as server:
+        publish(server.url, content)
+        load(build("squeezenet1_1"))
+        assert server.sent < len(content) - kept + 100_000  # samples and headers
+    assert path.read_bytes() == content
+    assert not part.exists()
+
+
+def test_other_bytes_than_the_published_ones_are_refused(publish: Publish) -> None:
+    """They are code that would leave a file behind if they were unpickled."""
+    with serving(b"cos\nsystem\n(S'touch executed'\ntR.") as server:
+        path = publish(server.url, b"good")
+        assert "wrong bytes: its SHA-256 is " in fails(build("squeezenet1_1"))[1]
+    assert not path.exists()
     assert not Path("executed").exists()
+
+
+def test_a_damaged_copy_is_fetched_again(publish: Publish) -> None:
+    content = published(models.squeezenet1_1().state_dict())
+    with serving(content) as server:
+        path = publish(server.url, content)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content[:-1])
+        load(build("squeezenet1_1"))
+    assert path.read_bytes() == content
