@@ -50,6 +50,7 @@ def facts(classifier: Classifier, dataset: Dataset) -> dict[str, str]:
         "SHA-256 of the data": dataset.sha256 or "not one file",
         "SHA-256 of the model": sha256(MODEL),
         "code and parameters": last_commit(),
+        "SHA-256 of the initial weights": description.initial_weights or "not from a file",
         "seed": str(description.seed),
         "epoch of the weights": str(description.best_epoch or "the last"),
         "temperature": f"{description.temperature:g}",
