@@ -1,7 +1,8 @@
 """What is on these images? The three likeliest classes of each, by a trained model.
 
     python tools/predict.py [MODEL.safetensors] IMAGE... [--json] [--csv OUT.csv] [--unsure 0.6]
-                            [--figure OUT.png] [--device auto] [--test-time-augmentation recipe]
+                            [--figure OUT.png [--explain]] [--device auto]
+                            [--test-time-augmentation recipe]
 
 An IMAGE is a file that Pillow reads, a folder, which stands for all files in it and below, or ``-``
 for the bytes of one image on standard input. The model file has all that is needed, so no
@@ -13,8 +14,8 @@ list of {"image", "predictions": [{"class", "probability"}, ...]}, the likeliest
 probabilities in 0..1; --csv writes a file of one row per image: file, predicted, confidence,
 second, second_probability, third, third_probability. --unsure marks the images whose highest
 probability is below it, also as "unsure": true or false in JSON and in a last column, and counts
-them. --figure draws the first 50 images. A file at OUT is replaced, but never one of the images or
-the model.
+them. --figure draws the first 50 images, --explain beside each the parts that speak for its class
+(Grad-CAM). A file at OUT is replaced, but never one of the images or the model.
 
 An image that cannot be read is named on standard error and is in none of these; the others are
 predicted, and the status is 1. No more than 64 images are in memory besides those to draw, however
@@ -42,7 +43,7 @@ from common.progress import Progress
 from model.classifier import Classifier
 from model.device import select_device
 from model.file import load_classifier
-from prediction.figure import MOST_DRAWN, draw
+from prediction.figure import MOST_DRAWN, check_explainable, draw
 from prediction.forms import as_json, as_text, csv_file, width
 from prediction.images import Prediction, predict_files, print_above
 from shared.image_files import list_images
@@ -66,6 +67,8 @@ def main() -> None:
     check_outputs(arguments, names)
     classifier = load_classifier(arguments.model, arguments.test_time_augmentation)
     classifier.to(select_device(arguments.device))
+    if arguments.explain:
+        check_explainable(classifier)
 
     with csv_file(arguments.csv, arguments.unsure is not None) as write_row:
         results = predict_and_show(classifier, names, arguments, write_row)
@@ -74,7 +77,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(results.listed, indent=2, allow_nan=False))
     if results.drawn:
-        draw(results.drawn, results.done, classifier.description.title, arguments.figure)
+        draw(results.drawn, results.done, classifier, arguments.figure, arguments.explain)
     print_summary(results, arguments)
     if results.done < len(names):
         raise unreadable(len(names) - results.done, len(names))
@@ -84,7 +87,7 @@ def parse() -> argparse.Namespace:
     """Return the command line, with the model set apart from the images.
 
     Raises:
-        UserError: No images are named; the threshold is no probability.
+        UserError: No images are named; options are out of range or do not fit together.
     """
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument(
@@ -108,6 +111,8 @@ def parse() -> argparse.Namespace:
         raise UserError(
             f"--unsure {arguments.unsure:g}: choose a confidence between 0 and 1, such as 0.6"
         )
+    if arguments.explain and arguments.figure is None:
+        raise UserError("--explain: draws into the figure; add --figure OUT.png")
     return arguments
 
 
@@ -124,6 +129,9 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--figure", type=Path, metavar="OUT.png", help="draw the images with their classes"
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="draw also where the network looked (Grad-CAM)"
     )
 
 

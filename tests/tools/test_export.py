@@ -11,13 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 
 import export
 from helpers import ROOT, refused, snapshot
 from model.classifier import Classifier
 from model.file import load_classifier, save_classifier
-from models import four_coloured_images, make_description, random_images, save_whitened
+from models import (
+    four_coloured_images,
+    make_description,
+    make_recipe,
+    random_images,
+    save_whitened,
+)
 from project import Project
 
 onnx, _, onnxruntime = (
@@ -82,14 +89,23 @@ def test_a_batch_of_any_size_gives_pytorch_s_probabilities(
     np.testing.assert_allclose(lenet.run(images), expected, atol=1e-5)
 
 
-def test_the_temperature_is_inside(tmp_path: Path) -> None:
-    classifier = Classifier(make_description(temperature=0.02)).eval()
+def test_normalisation_views_and_temperature_are_inside(tmp_path: Path) -> None:
+    """By NumPy and SciPy around the bare network."""
+    mean, std = [0.1, 0.4, 0.7], [0.2, 0.25, 0.3]
+    recipe = make_recipe(normalize={"mean": mean, "std": std}, test_time_augmentation="mirror")
+    classifier = Classifier(make_description(recipe, fit="pad", temperature=0.02)).eval()
     save_classifier(classifier, tmp_path / "m.safetensors")
     images = random_images(5)
+    pixels = (images / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     with torch.inference_mode():
-        expected = (classifier(torch.from_numpy(images)).double() / 0.02).softmax(dim=1).numpy()
+        logits, mirrored = (
+            classifier.network(torch.from_numpy(view.astype(np.float32))).double().numpy()
+            for view in (pixels, pixels[..., ::-1])
+        )
+    expected = scipy.special.softmax((logits + mirrored) / 2 / 0.02, axis=1)
     exported = Exported(tmp_path, "--model", "m.safetensors")
     np.testing.assert_allclose(exported.run(images), expected, atol=1e-4)
+    assert exported.metadata["fit"] == "pad"
     assert json.loads(exported.metadata["description"])["temperature"] == 0.02
 
 

@@ -193,7 +193,7 @@ def test_no_more_predictions_than_a_batch_are_in_memory(
 
 def test_rows_are_not_kept_in_memory(tmp_path: Path) -> None:
     """5,000 rows take more than a megabyte, twice that as Python's strings."""
-    one = Prediction("n" * 200, random_images(1)[0], [(name, 0.3) for name in CLASSES], False)
+    one = Prediction("n" * 200, random_images(1)[0], [(name, 0.3) for name in CLASSES], 0, False)
     with csv_file(tmp_path / "out.csv", unsure=True) as write_row:
         tracemalloc.start()
         for _ in range(5000):

@@ -26,7 +26,8 @@ class Prediction:
     name: str
     image: Array
     top: list[tuple[str, float]]  # class and probability, the highest first
-    unsure: bool | None  # the highest is below the threshold; None without a threshold
+    label: int  # of the first of these
+    unsure: bool | None  # its probability is below the threshold; None without a threshold
 
 
 def predict_files(
@@ -53,7 +54,7 @@ def predict_files(
             for (name, image), row in zip(decoded, probabilities, strict=True):
                 top = likeliest(name, row, description.classes)
                 unsure = None if threshold is None else top[0][1] < threshold
-                yield Prediction(name, image, top, unsure)
+                yield Prediction(name, image, top, int(row.argmax()), unsure)
         progress.update(len(batch))
 
 
