@@ -32,9 +32,7 @@ class Description(Section):
     processes: int
     threads: int
     torch: str  # version
-    initial_weights: str | None = (
-        None  # SHA-256 of the file that the recipe names; None without one
-    )
+    initial_weights: str | None = None  # SHA-256 of the file that the recipe names
     best_epoch: int | None = None  # whose weights early stopping chose; None for the last epoch
     temperature: Positive = 1.0  # by which logits are divided; fitted on the validation images
 
