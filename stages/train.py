@@ -36,7 +36,7 @@ from training.loop import Setup, fit
 from training.outputs import check_writable, exclusive
 from training.setup import build_setup
 from training.state import TrainingState, new_state
-from training.table import layer_table
+from training.table import check_image_sizes, layer_table
 
 
 def main() -> None:
@@ -82,6 +82,7 @@ def prepare(
     check_shards(group, description.recipe, min(map(len, batches)), len(data.validation))
 
     classifier = Classifier(description)
+    check_image_sizes(classifier.network, description.recipe, description.image_size)
     if group.rank == 0:
         print(layer_table(classifier.network, description.image_size), flush=True)
     setup = build_setup(classifier, data, group, device)

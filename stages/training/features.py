@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.progress import Progress
 from common.section import TestTimeAugmentation
 from model.classifier import Classifier
+from model.networks import last_layer_tensors
 from model.views import views
 from training.batches import TrainingData
 from training.distributed import ProcessGroup
@@ -77,12 +78,29 @@ def freeze(
     as the recipe says.
 
     Raises:
-        UserError: The network has no linear last layer, or the features need too much memory.
+        UserError: The network has no linear last layer or several, or the features need too much
+            memory.
     """
     if classifier.description.recipe.trainable == "all":
         return classifier, data
     head = Head(classifier)
+    check_only_layer(head)
     return head, replace(data, images=compute_features(classifier, data, group))
+
+
+def check_only_layer(head: Head) -> None:
+    """Check that no other layer has a part in the logits, as in some networks of timm, which
+    return the mean of two layers' logits.
+    """
+    description = head.description
+    tensors = last_layer_tensors(
+        description.recipe, description.image_size, len(description.classes)
+    )
+    if len(tensors) != len(head.network.state_dict()):
+        raise UserError(
+            "trainable is 'head', but several layers compute the logits, with tensors "
+            f"{', '.join(sorted(tensors))}; choose trainable: all, or another network"
+        )
 
 
 @torch.no_grad()

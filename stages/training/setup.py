@@ -8,7 +8,6 @@ from training.distributed import ProcessGroup, wrap_ddp
 from training.features import freeze
 from training.initial_weights import set_initial_weights
 from training.loop import Setup
-from training.table import check_image_sizes
 
 
 def build_setup(
@@ -20,11 +19,9 @@ def build_setup(
     """Give the classifier its initial weights and put together what the loop needs.
 
     Raises:
-        UserError: The network does not take images of the sizes that its recipe names; pretrained
-            weights cannot be had or do not fit; features do not fit into memory.
+        UserError: Pretrained weights cannot be had or do not fit; features do not fit into memory.
     """
     description = classifier.description
-    check_image_sizes(classifier.network, description.recipe, description.image_size)
     set_initial_weights(classifier, data, group)
     trained, data = freeze(classifier.to(device), data, group)
     read = image_reader(data.images, device)
