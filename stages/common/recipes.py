@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from common.augment_options import Augmentations
 from common.errors import UserError
 from common.network_options import LIBRARIES, Network
 from common.section import (
@@ -25,13 +26,6 @@ class Normalization(Section):
 
     mean: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
     std: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=3, max_length=3)]
-
-
-class Augmentations(Section):
-    """Random augmentation, drawn per image and epoch."""
-
-    max_shift: Annotated[int, Field(ge=0, lt=1024)]
-    flip: Literal["none", "random", "alternate"]
 
 
 class ProgressiveResizing(Section):
@@ -121,6 +115,7 @@ class Recipe(Section):
         """Check the keys that do not go with training the last layer on features."""
         for key, given, choice in [
             ("augment.max_shift", self.augment.max_shift > 0, "choose 0"),
+            *((f"augment.{key}", True, "remove it") for key in sorted(self.augment.given)),
             ("progressive_resizing", bool(self.train_sizes), "remove it"),
             ("optimizer.name muon", self.optimizer.name == "muon", "choose from sgd, adamw"),
         ]:

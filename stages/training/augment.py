@@ -1,10 +1,13 @@
-"""Augmentation of training images: shifts, mirror images and progressive resizing.
+"""Augmentation of training images: shifts, mirror images, that for photographs and progressive
+resizing.
 
 All random numbers of an epoch are drawn on the CPU, from the seed and the epoch alone: any step can
 be repeated without those before it, and all devices see the same images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,17 +15,19 @@ from torch.nn.functional import interpolate
 
 from common.recipes import Recipe
 from model.views import move
+from training.photo import change_colors, draw_colors, draw_erased, draw_maps, erase, sample
 from training.seeds import generator
+
+Step = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """What is done to each image of the training set in one epoch."""
 
-    # Per image, pixels down and to the right, int64 (count, 2), and whether it is mirrored, bool
-    # (count,).
-    moves: tuple[Tensor, Tensor] | None
-    size: int | None  # pixels to which images are shrunk
+    # In this order: a function of images and of amounts per image, and the amounts of all images of
+    # the training set, (count, ...) each.
+    steps: list[Step]
 
     def __call__(self, images: Tensor, indices: Tensor) -> Tensor:
         """Augment the images with these indices.
@@ -32,13 +37,11 @@ class Augmentation:
             indices: int64 (n,), on the CPU.
 
         Returns:
-            uint8 (n, 3, H, W); float32 (n, 3, size, size) if they were shrunk.
+            uint8 or float32 (n, 3, H, W), pixels in 0..255; float32 (n, 3, size, size) if they
+            were shrunk.
         """
-        if self.moves is not None:
-            images = move(images, *(part[indices].to(images.device) for part in self.moves))
-        if self.size is not None and self.size < images.shape[2]:
-            size = (self.size, self.size)
-            images = interpolate(images.float(), size=size, mode="bilinear", antialias=True)
+        for apply, amounts in self.steps:
+            images = apply(images, *(part[indices].to(images.device) for part in amounts))
         return images
 
 
@@ -61,7 +64,7 @@ def draw_augmentation(
 ) -> Augmentation | ChoiceOfView:
     """Draw the augmentation of ``count`` images in an epoch; the first epoch is 1."""
     numbers = generator(seed, epoch, 1)
-    shift, flip, sizes = recipe.augment.max_shift, recipe.augment.flip, recipe.train_sizes
+    shift, flip = recipe.augment.max_shift, recipe.augment.flip
     shifts = torch.randint(-shift, shift + 1, (count, 2), generator=numbers)
     flips = torch.zeros(count, dtype=torch.bool)
     if flip == "random":
@@ -70,5 +73,35 @@ def draw_augmentation(
         flips = (torch.rand(count, generator=generator(seed, 0, 1)) < 0.5) ^ (epoch % 2 == 0)
     if recipe.trainable == "head":
         return ChoiceOfView(flips)
-    moves = None if shift == 0 and flip == "none" else (shifts, flips)
-    return Augmentation(moves, sizes[(epoch - 1) * len(sizes) // recipe.epochs] if sizes else None)
+    return Augmentation(draw_steps(recipe, shifts, flips, numbers, epoch))
+
+
+def draw_steps(
+    recipe: Recipe, shifts: Tensor, flips: Tensor, numbers: torch.Generator, epoch: int
+) -> list[Step]:
+    """Draw what is done to the images beside shifts, (count, 2), and mirroring, (count,)."""
+    options, sizes = recipe.augment, recipe.train_sizes
+    # Drawn for all keys, so that none changes the numbers of another.
+    count = len(flips) if options.given else 0
+    uniform = torch.empty(count, 14).uniform_(-1, 1, generator=numbers)
+    of_maps, of_colors, of_erased = torch.split(uniform, [6, 3, 5], dim=1)
+    steps: list[Step] = []
+    if options.given & {"crop", "zoom", "rotation"}:
+        steps.append((sample, (draw_maps(options, flips, of_maps), shifts)))
+    elif options.max_shift > 0 or options.flip != "none":
+        steps.append((move, (shifts, flips)))
+    if sizes:
+        steps.append((partial(shrink, size=sizes[(epoch - 1) * len(sizes) // recipe.epochs]), ()))
+    if options.given & {"brightness", "contrast", "saturation"}:
+        steps.append((change_colors, (draw_colors(options, of_colors),)))
+    if options.erasing > 0:
+        color = 255 * torch.tensor(recipe.normalize.mean)
+        steps.append((partial(erase, color=color), (draw_erased(options.erasing, of_erased),)))
+    return steps
+
+
+def shrink(images: Tensor, size: int) -> Tensor:
+    """Shrink images, (n, 3, H, W), to float32 (n, 3, size, size), unless they have that size."""
+    if size == images.shape[2]:
+        return images
+    return interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)

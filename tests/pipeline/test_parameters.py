@@ -23,6 +23,9 @@ RUNS: dict[str, dict[str, Any]] = {
         "train__validation_fraction": 0.1,
         "train__early_stopping": 3,
         "recipes__quick__balance": 0.5,
+        "recipes__quick__augment__crop": 0.5,
+        "recipes__quick__augment__brightness": 0.2,
+        "recipes__quick__augment__erasing": 0.25,
     },
     "accurate": {
         "recipes__accurate__network__channels": [8, 8],
