@@ -2,6 +2,10 @@
 
 import shlex
 import sys
+from typing import Any
+
+import pytest
+import yaml
 
 from comparison.changes import explain
 from fabricated import Fabricated, params
@@ -27,6 +31,37 @@ def test_one_changed_parameter_becomes_one_sweep_that_dvc_takes(experiments: Fab
     fewer = command.replace("range(0,5)", "range(0,2)")
     out = experiments.call(sys.executable, "-m", *shlex.split(fewer))
     assert out.count("Queued experiment") == 4
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([6, 16], [6, 32]),
+        ("a,b", "[1]"),
+        ("1", 1),
+        ("null", None),
+        ("", "x y"),
+        (["a,b"], []),
+        (0.01, "1x"),
+    ],
+)
+def test_what_is_printed_sets_the_values_that_differed(
+    before: Any, after: Any, experiments: Fabricated
+) -> None:
+    one, other = (params(recipes__quick__value=value) for value in (before, after))
+    experiments.write(one, {"accuracy": 50})
+    experiments.call("git", "commit", "-qam", "before")
+    experiments.write(other, {"accuracy": 51})
+
+    (command,) = queued(explain("HEAD", "workspace"))
+
+    fewer = command.replace("range(0,5)", "range(0,1)")
+    experiments.call(sys.executable, "-m", *shlex.split(fewer))
+    stashed = experiments.call("git", "log", "-g", "--format=%H", "refs/exps/celery/stash").split()
+    texts = [experiments.call("git", "show", f"{commit}:params.yaml") for commit in stashed]
+    values = [yaml.safe_load(text)["recipes"]["quick"]["value"] for text in texts]
+    assert sorted(values, key=repr) == sorted([before, after], key=repr)
+    assert sorted(map(type, values), key=repr) == sorted(map(type, [before, after]), key=repr)
 
 
 def test_several_changed_parameters_become_a_sweep_per_variant(experiments: Fabricated) -> None:

@@ -73,7 +73,7 @@ def unknown(change: str, commands: list[str]) -> str:
 
 def sweep(params: dict[str, tuple[Any, Any]]) -> list[str]:
     """Return the commands that queue both variants."""
-    if any(not simple(value) for values in params.values() for value in values):
+    if not all(settable(key, value) for key, values in params.items() for value in values):
         return same_variant()
     if len(params) == 1:
         ((key, (a, b)),) = params.items()
@@ -95,13 +95,21 @@ def queue(*overrides: str) -> str:
     return line if len(line) < COLUMNS - 2 else " \\\n    ".join(parts)
 
 
-def simple(value: Any) -> bool:
-    """Whether neither a shell nor Hydra takes a part of the value for syntax."""
-    return re.fullmatch(r"[\w./+\-\[\], ]*", as_override(value)) is not None
+def settable(key: str, value: Any) -> bool:
+    """Whether -S can set the key to the value, and a shell takes no part of either for syntax."""
+    if isinstance(value, list):
+        return all(settable(key, item) for item in value)
+    if isinstance(value, dict) or value == MISSING or re.fullmatch(r"[\w.-]+", key, re.A) is None:
+        return False
+    # Left out: quotes, backslashes, control characters, and $, which starts an interpolation.
+    return re.fullmatch(r"[\w ./+\-\[\](){}<>,;:=@%&#~*?!|^]*", str(value)) is not None
 
 
 def as_override(value: Any) -> str:
-    """Return a value as -S takes it."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, separators=(",", ":"))
+    """Return a value as -S takes it: in JSON, but words that Hydra takes for text have no quotes.
+
+    Unquoted, the text ``a,b`` would be two values, ``[1]`` a list, and ``1`` a number.
+    """
+    if isinstance(value, str) and value.lower() not in {"null", "true", "false", "nan", "inf"}:
+        return value if re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.A) else f'"{value}"'
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
