@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import prediction.figure
+from figures.grid import Caption, image_grid
 from figures.style import ORANGE
 from helpers import lay_out, refused, solid
 from models import CLASSES, four_coloured_images, save_whitened
@@ -88,14 +89,21 @@ def test_a_confidence_at_the_threshold_is_not_below_it(
 def test_the_figure_marks_them_too(
     confidences: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[Any] = []
-    monkeypatch.setattr(prediction.figure, "save_figure", lambda figure, _: drawn.append(figure))
+    captions: list[Caption] = []
+
+    def keep_and_draw(images: Any, given: list[Caption], *arguments: Any) -> Any:
+        captions.extend(given)
+        return image_grid(images, given, *arguments)
+
+    monkeypatch.setattr(prediction.figure, "image_grid", keep_and_draw)
     threshold = between(confidences)
-    run(monkeypatch, "m.safetensors", *confidences, "--figure", "f.png", "--unsure", str(threshold))
-    texts = {text.get_text(): text.get_color() for text in drawn[0].texts if "%" in text.get_text()}
-    marked = {text for text in texts if text.endswith("%, unsure")}
-    assert len(marked) == 2
-    assert {text for text, color in texts.items() if color == ORANGE} == marked
+    figure = ["--figure", "f.png", "--unsure", str(threshold)]
+    run(monkeypatch, "m.safetensors", *confidences, *figure)
+    for caption in captions:
+        doubtful = confidences[caption.name] < threshold
+        assert caption.text.startswith("unsure\n") == doubtful
+        assert caption.color == (ORANGE if doubtful else "black")
+        assert f": {100 * confidences[caption.name]:.1f} %" in caption.text
 
 
 @pytest.mark.parametrize("value", ["0", "1", "60", "-0.5", "nan", "inf"])

@@ -15,6 +15,7 @@ from prediction.images import Prediction
 MOST_DRAWN = 50  # images in a figure, which has to be held in memory and looked at
 PAIRS = 3  # images per row, each with where the network looked
 LOOKED = Caption("where it looked", GREY)
+METHOD = "; bright: speaks for the class (Grad-CAM)"
 
 
 def check_explainable(classifier: Classifier) -> None:
@@ -46,9 +47,9 @@ def draw(
         labels = [prediction.label for prediction in drawn]
         images = alternate(images, blend(images, grad_cam(classifier, images, labels)))
         captions = [each for one in captions for each in (one, LOOKED)]
-    title = f"{classifier.description.title}{left_out}"
+    subtitle = f"{classifier.description.title}{left_out}{METHOD if explain else ''}"
     columns = 2 * PAIRS if explain else COLUMNS
-    save_figure(image_grid(images, captions, "What the Model Sees", title, columns), path)
+    save_figure(image_grid(images, captions, "What the Model Sees", subtitle, columns), path)
 
 
 def alternate(first: Array, second: Array) -> Array:
@@ -61,5 +62,5 @@ def caption(prediction: Prediction) -> Caption:
     text = f"{printable(predicted)}: {100 * confidence:.1f} %"
     name = printable(Path(prediction.name).name)
     if prediction.unsure:
-        return Caption(f"{text}, unsure", ORANGE, name)
+        return Caption(f"unsure\n{text}", ORANGE, name)
     return Caption(text, name=name)
