@@ -63,9 +63,9 @@ def image_grid(
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(index, columns)
         x, y = gap + column * (side + gap), height - header - (row + 1) * (side + above)
-        axes = figure.add_axes((x / width, y / height, side / width, side / height))
-        axes.imshow(image.transpose(1, 2, 0), interpolation="none", aspect="auto")
-        axes.set_axis_off()
+        times = side // image.shape[-1]
+        cell_pixels = image.transpose(1, 2, 0).repeat(times, axis=0).repeat(times, axis=1)
+        figure.figimage(cell_pixels, x, y, origin="upper")  # axes would take 15 ms each
         write_caption(figure, caption, x + side // 2, y + side, side + gap - pixels(6))
     return figure
 

@@ -112,14 +112,18 @@ def test_labels_and_names_stand_above_their_images(
     figure = figures["preview.png"]
     texts: list[Any] = list(figure.texts)
     assert texts[0].get_text() == "Preview of Training Data"
-    pixels = [np.asarray(axes.images[0].get_array()).transpose(2, 0, 1) for axes in figure.axes]
-    for axes, index in zip(figure.axes, indices(pixels, images), strict=True):
-        box = axes.get_position()
+    grid: list[Any] = list(figure.images)
+    drawn = [np.asarray(image.get_array()).transpose(2, 0, 1) for image in grid]
+    times = drawn[0].shape[-1] // SIZE
+    pixels = [image[:, ::times, ::times] for image in drawn]
+    width, height = figure.bbox.size
+    for image, index in zip(grid, indices(pixels, images), strict=True):
+        left, right, _, top = image.get_extent()
         above = [
             text.get_text()
             for text in texts[2:]
-            if text.get_position()[0] == pytest.approx((box.x0 + box.x1) / 2, abs=0.01)
-            and box.y1 < text.get_position()[1] < box.y1 + 0.15
+            if text.get_position()[0] == pytest.approx((left + right) / 2 / width, abs=0.01)
+            and top / height < text.get_position()[1] < top / height + 0.15
         ]
         assert sorted(above) == sorted(["abc"[index % 3], f"train/{index}.png"])
 
