@@ -68,7 +68,7 @@ def fit_weights(classifier: Classifier, weights: Mapping[str, Tensor], source: s
         lines = [f"{source}: {compare(name, weights, own)}" for name in faults]
         raise UserError(
             *lines[:MOST_LINES],
-            f"{source}: {len(faults)} tensors do not fit; choose the network and the "
+            f"{source}: tensors that do not fit: {len(faults)}; choose the network and the "
             "download.image_size that the weights are for, or other weights",
         )
     kept = last if unfit else set()
