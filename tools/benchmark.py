@@ -7,6 +7,7 @@
     python tools/benchmark.py accuracy --arrays data/arrays [--recipes tutorial quick] [--epochs 2]
                                        [--seeds 0 1 2]
     python tools/benchmark.py growth [--images 50000] [--times 1 2 4 10]
+    python tools/benchmark.py augmentation [--repeats 3]
     python tools/benchmark.py download
 
 ``training`` compares the train stage, with the recipe ``tutorial``, with the usual loop of the same
@@ -15,9 +16,11 @@ network and optimizer: a DataLoader with 2 workers, and ToTensor and Normalize p
 many epochs as it has unless told otherwise, and evaluates it on the test images. In all three,
 seconds are those of the epochs, without imports. ``growth`` runs download, train (one epoch of
 ``quick``) and evaluate on more and more images; seconds are those of the whole stage, and CPU
-seconds are what to compare on a machine that others use. ``download`` compares one and two mirrors.
+seconds are what to compare on a machine that others use. ``augmentation`` compares the keys for
+photographs under ``augment`` with torchvision's v2 transforms in a DataLoader with 2 workers.
+``download`` compares one and two mirrors.
 
-What is compared runs one after the other, each in a process of its own. Memory is the largest
+What is compared runs one after the other, each stage in a process of its own. Memory is the largest
 resident memory of a process, which Linux and macOS tell. Images are generated unless --arrays names
 a folder that download has filled: JPEGs of 32 x 32, noise of their class and of their own, and a
 fifth as many to test on. Prints a table in Markdown; what it is doing goes to standard error.
@@ -48,6 +51,10 @@ def main() -> None:
     options = parse()
     if options.what == "download":
         table = download_benchmark.measure()
+    elif options.what == "augmentation":
+        from benchmarking import augmentation  # torchvision takes seconds
+
+        table = augmentation.measure(options.repeats)
     else:
         with tempfile.TemporaryDirectory() as folder:
             table = getattr(comparisons, options.what)(Path(folder), options)
@@ -59,8 +66,9 @@ def parse() -> argparse.Namespace:
     recipes = comparisons.read_recipes()
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     each = parser.add_subparsers(dest="what", required=True)
-    training, of_recipes, accuracy, growth = (
-        each.add_parser(name) for name in ("training", "recipes", "accuracy", "growth")
+    training, of_recipes, accuracy, growth, augmenting = (
+        each.add_parser(name)
+        for name in ("training", "recipes", "accuracy", "growth", "augmentation")
     )
     each.add_parser("download")
     for one in (training, of_recipes, growth):
@@ -82,7 +90,7 @@ def parse() -> argparse.Namespace:
         )
     for one in (training, accuracy):
         one.add_argument("--epochs", type=int, help="instead of the recipe's")
-    for one in (training, of_recipes):
+    for one in (training, of_recipes, augmenting):
         one.add_argument("--repeats", type=int, default=3, help="%(default)s; the median counts")
     accuracy.add_argument("--seeds", nargs="+", type=int, default=[0], help="0")
     growth.add_argument("--times", nargs="+", type=int, default=[1, 2, 4, 10], help="1 2 4 10")

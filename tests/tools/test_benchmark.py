@@ -6,8 +6,10 @@ import io
 import json
 import random
 import re
+import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from PIL import Image
 
 import benchmark
 import evaluate
-from benchmarking import comparisons, process, project
+from benchmarking import augmentation, comparisons, process, project
 from benchmarking.process import Result
 from common.params import load_params
 from helpers import STAGES, encode, lay_out, refused, write_params
@@ -144,6 +146,36 @@ def test_recipes_train_one_epoch_each(tmp_path: Path, in_process: list[str]) -> 
     assert len(pd.read_csv(tmp_path / "reports" / "history.csv")) == 1
     params = load_params(tmp_path / "params.yaml")
     assert (params.train.recipe, params.recipe.epochs) == ("tutorial", 1)
+
+
+def test_augmentation_in_batches_against_torchvision_s_per_image(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(augmentation, "SIZES", {8: (6, 3), 16: (4, 4)})
+    monkeypatch.setattr(augmentation, "keep_freed_memory", lambda: None)
+    times = iter([(4.0, 12.0), (2.0, 6.0), (1.0, 1.0)] * 2)
+
+    def time_of(work: Callable[[], object]) -> tuple[float, float]:
+        work()
+        return next(times)
+
+    monkeypatch.setattr(augmentation, "time_of", time_of)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "augmentation", "--repeats=1"])
+    benchmark.main()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert cells(lines[1])[2:] == ["images per second", "CPU ms per image", "times as fast"]
+    assert [cells(line)[2:] for line in lines[3:6]] == [
+        ["2", "2000.0", "1.0"],  # 6 images in 4 seconds, 12 of processors
+        ["3", "1000.0", "2.0"],
+        ["6", "166.667", "4.0"],
+    ]
+    assert [cells(line)[0] for line in lines[3:]] == ["8"] * 3 + ["16"] * 3
+
+
+def test_processor_time_is_also_that_of_processes() -> None:
+    command = [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]
+    _, worked = augmentation.time_of(lambda: subprocess.run(command, check=True))
+    assert worked >= 0.3
 
 
 def test_growth_is_relative_to_the_fewest_images(tmp_path: Path, in_process: list[str]) -> None:
