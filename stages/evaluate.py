@@ -31,8 +31,14 @@ from common.errors import UserError, printable
 from common.files import ARRAYS, REPORTS, write_json, write_text
 from common.params import load_params
 from common.tables import write_csv
-from evaluation.charts import draw_class_accuracy, draw_confusion, draw_reliability
+from evaluation.charts import (
+    draw_class_accuracy,
+    draw_confusion,
+    draw_coverage,
+    draw_reliability,
+)
 from evaluation.curves import draw_history
+from evaluation.explained import draw_explained, explain_mistakes
 from evaluation.galleries import draw_filters, draw_mistakes
 from evaluation.history import read_history, validation_metrics
 from evaluation.metrics import Measurements, measure, records
@@ -69,6 +75,8 @@ def main() -> None:
     validation = validation_metrics(history, description.best_epoch)
     measured = measure(probabilities, test.labels, classes, files, validation)
 
+    explained = explain_mistakes(classifier, test.images, measured.predictions)
+
     per_class, title = measured.per_class, description.title
     write_json(REPORTS / "metrics.json", measured.headline)
     write_json(
@@ -81,12 +89,15 @@ def main() -> None:
         ("class_accuracy", draw_class_accuracy(per_class, title)),
         ("confusion", draw_confusion(measured.matrix, classes, title)),
         ("reliability", draw_reliability(measured.bins, title)),
+        ("coverage", draw_coverage(measured.curve, measured.thresholds, title)),
         ("mistakes", draw_mistakes(test.images, measured.predictions, title)),
+        ("mistakes_explained", draw_explained(explained, title)),
         ("history", draw_history(history, title)),
         ("filters", draw_filters(classifier.network, title)),
     ]:
         save_figure(figure, REPORTS / f"{name}.png")
-    write_text(REPORTS / "report.html", report_html(measured, description, test.dataset, origin))
+    page = report_html(measured, description, test.dataset, origin, explained.missing)
+    write_text(REPORTS / "report.html", page)
     print_results(measured, description.seed)
 
 

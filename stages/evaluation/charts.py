@@ -1,4 +1,4 @@
-"""The charts: accuracy of each class, confusion matrix, calibration."""
+"""The charts: accuracy of each class, confusion matrix, calibration, coverage."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from common.arrays import Array
 from figures.style import (
@@ -165,3 +166,36 @@ def draw_reliability(bins: pd.DataFrame, subtitle: str) -> Figure:
         figure.tight_layout(rect=(0, 0, 1, 1 - (HEADER - 6) / (7 * POINTS)))
         heading(figure, "Confidence and Accuracy", subtitle)
     return figure
+
+
+def draw_coverage(curve: pd.DataFrame, thresholds: pd.DataFrame, subtitle: str) -> Figure:
+    """Draw accuracy against the share of images that are answered, with some thresholds marked."""
+    percents = thresholds["percent"]
+    errors = [percents - thresholds["percent_low"], thresholds["percent_high"] - percents]
+    floor = 10 * np.floor(min(thresholds["percent_low"].min(), 99) / 10)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9, 5))
+        axes = figure.subplots()
+        axes.plot(curve["share"], curve["percent"], color=BLUE, linewidth=2)
+        marks: Any = {"color": ORANGE, "ecolor": "black", "capsize": 3, "zorder": 3}
+        words = "images of this confidence or more, with 95 % interval"
+        axes.errorbar(thresholds["share"], percents, np.clip(errors, 0, None), fmt="o", **marks)
+        axes.plot([], [], "o", color=ORANGE, label=words)
+        label_apart(axes, thresholds, apart=6)
+        axes.set(xlim=(-3, 103), xticks=range(0, 101, 20), ylim=(floor, 100 + (100 - floor) / 12))
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set(xlabel="images answered, %", ylabel="accuracy of these, %")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0)
+        figure.tight_layout(rect=(0, 0, 1, 1 - (HEADER - 6) / (5 * POINTS)))
+        heading(figure, "Accuracy of the Images Answered", subtitle)
+    return figure
+
+
+def label_apart(axes: Axes, thresholds: pd.DataFrame, apart: float) -> None:
+    """Write thresholds above their marks, leaving out those within ``apart`` of one written."""
+    written = -apart
+    for _, row in thresholds.sort_values("share").iterrows():
+        if row["share"] - written >= apart:
+            place: Any = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"{row['confidence']:g}", (row["share"], row["percent_high"]), **place)
+            written = row["share"]

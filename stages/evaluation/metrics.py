@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 from sklearn.metrics import (
     confusion_matrix,
     log_loss,
@@ -18,6 +17,8 @@ from sklearn.metrics import (
 )
 
 from common.arrays import Array
+from evaluation.coverage import at_thresholds, coverage_curve
+from evaluation.intervals import wilson
 
 BINS = (
     15  # of confidence; as many as in "On Calibration of Modern Neural Networks", arXiv 1706.04599
@@ -32,6 +33,8 @@ class Measurements:
     matrix: Array
     per_class: pd.DataFrame  # one row per class, in label order
     bins: pd.DataFrame
+    curve: pd.DataFrame  # accuracy of the images above each confidence
+    thresholds: pd.DataFrame  # a few rows of it, with intervals
     headline: dict[str, float]  # metrics.json
     top_3: float | None  # percent; None with three classes or fewer
 
@@ -54,13 +57,15 @@ def measure(
     """
     every = range(len(classes))
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), labels=every)
-    bins = calibrate(probabilities, labels)
+    bins, curve = calibrate(probabilities, labels), coverage_curve(probabilities, labels)
     top_3 = top_k_accuracy_score(labels, probabilities, k=3, labels=every) if every[3:] else None
     return Measurements(
         predictions=tabulate_predictions(probabilities, labels, classes, files),
         matrix=matrix,
         per_class=measure_classes(probabilities, labels, matrix, classes),
         bins=bins,
+        curve=curve,
+        thresholds=at_thresholds(curve),
         headline=measure_overall(probabilities, labels, matrix, bins) | validation,
         top_3=None if top_3 is None else round(100 * float(top_3), 2),
     )
@@ -119,12 +124,6 @@ def measure_classes(
             "most_mistaken_for": np.where(mistakes.any(axis=1), mistaken_for, ""),
         }
     )
-
-
-def wilson(correct: int, total: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of an accuracy, in percent."""
-    interval = binomtest(correct, total).proportion_ci(method="wilson")
-    return 100 * float(interval.low), 100 * float(interval.high)
 
 
 def calibrate(probabilities: Array, labels: Array) -> pd.DataFrame:

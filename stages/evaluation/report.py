@@ -7,7 +7,14 @@ from common.files import REPORTS
 from evaluation.html import Html, figure, paragraphs, section, table, text
 from evaluation.metrics import Measurements, confused_pairs, records, surest_mistakes
 from evaluation.provenance import Origin, url_of_image
-from evaluation.verdict import about_calibration, about_the_seed, verdicts
+from evaluation.verdict import (
+    ABOUT_COVERAGE,
+    CHANCE,
+    about_calibration,
+    about_heat_maps,
+    about_the_seed,
+    verdicts,
+)
 from model.classifier import Description
 
 SUREST = 100  # mistakes in the table
@@ -19,8 +26,11 @@ FIGURES = {  # in reports/, with what each shows
     "class_accuracy.png": "Accuracy of each class with its 95 % interval. Orange marks: chance",
     "confusion.png": "Percent of each actual class (row) predicted as each class (column)",
     "mistakes.png": "The mistakes of highest confidence. Look for wrong labels among them",
+    "mistakes_explained.png": "The mistakes of highest confidence, each as it is and with the "
+    "parts that speak for the predicted and for the actual class. Look for wrong labels among them",
     "test_sample.png": "Random test images with their predictions",
     "reliability.png": "Accuracy against confidence. Bars below the line: too confident",
+    "coverage.png": "Accuracy if images below a confidence stay unanswered, for any confidence",
     "history.png": "Training curves",
     "filters.png": "Filters of the first convolution",
 }
@@ -51,6 +61,14 @@ MISTAKES = {
     "file": ("text", "{file}"),
     **PREDICTION,
     "confidence": ("number", "{confidence:.1%}"),
+}
+THRESHOLDS = {
+    "confidence": ("number", "{confidence:g}"),
+    "images answered, %": ("number", "{share:.1f}"),
+    "accuracy of these, %": (
+        "number",
+        "{percent:.1f} ({percent_low:.1f} to {percent_high:.1f})",
+    ),
 }
 FACTS = {"fact": ("text", "{fact}"), "": ("text", "{value}")}
 STYLE = """
@@ -83,6 +101,7 @@ def report_html(
     description: Description,
     dataset: Dataset,
     origin: Origin,
+    no_heat_maps: str = "",
     reports: Path = REPORTS,
 ) -> str:
     """Return the page, with the figures that lie in ``reports``.
@@ -92,6 +111,7 @@ def report_html(
         description: of the classifier.
         dataset: that it was tested on.
         origin: where both come from.
+        no_heat_maps: why the mistakes are not explained; empty if they are.
         reports: the folder of the figures.
     """
     headline, per_class = measured.headline, measured.per_class
@@ -113,11 +133,22 @@ def report_html(
             paragraphs(origin.attention),
             figures("preview.png", "class_counts.png", "duplicates.png"),
         ),
-        section("Classes", figures("class_accuracy.png"), classes),
+        section("Classes", paragraphs([CHANCE]), figures("class_accuracy.png"), classes),
         section("Confused classes", figures("confusion.png"), table(PAIRS, records(pairs))),
-        section("Surest mistakes", figures("mistakes.png"), table(MISTAKES, mistakes, url)),
+        section(
+            "Surest mistakes",
+            paragraphs([about_heat_maps(no_heat_maps)]),
+            figures("mistakes.png" if no_heat_maps else "mistakes_explained.png"),
+            table(MISTAKES, mistakes, url),
+        ),
         section("Random test images", figures("test_sample.png")),
         section("Confidence", paragraphs([calibration]), figures("reliability.png")),
+        section(
+            "Answering only when sure",
+            paragraphs(ABOUT_COVERAGE),
+            figures("coverage.png"),
+            table(THRESHOLDS, records(measured.thresholds)),
+        ),
         section("Training", figures("history.png", "filters.png")),
         section("Where it comes from", table(FACTS, facts)),
     ]

@@ -1,8 +1,4 @@
-"""Sentences about chance, the same ones on the terminal and in the report.
-
-Chance is what a classifier reaches without looking at the images: overall, by always answering the
-commonest class; on the images of one class, by answering it as often as this classifier does.
-"""
+"""Sentences about the numbers, the same ones on the terminal, in the report and the model card."""
 
 from collections.abc import Sequence
 
@@ -11,6 +7,16 @@ import pandas as pd
 from common.errors import printable
 
 NAMED = 10  # classes that a sentence names at most
+CHANCE = (
+    "Chance is what answers reach that do not depend on the images: overall, always the commonest "
+    "class; on the images of one class, that class as often as it is predicted here."
+)
+ABOUT_COVERAGE = [
+    "predict.py --unsure leaves images unanswered whose confidence is below a threshold: the fewer "
+    "it answers, the more of them are right.",
+    "A threshold chosen by these numbers flatters: the images that chose it also measure it. "
+    "Choose it with a margin, or on validation images.",
+]
 
 
 def verdicts(headline: dict[str, float], per_class: pd.DataFrame) -> list[str]:
@@ -55,6 +61,16 @@ def about_calibration(temperature: float, validated: bool) -> str:
     return (
         "Confidences are not calibrated; with train.validation_fraction 0.1, say, train would fit "
         "a temperature on the images that it holds out."
+    )
+
+
+def about_heat_maps(missing: str) -> str:
+    """Return how to read the heat maps of the mistakes, or why there are none."""
+    if missing:
+        return f"There are no heat maps: {missing}."
+    return (
+        "Beside each image, the brighter a part, the more it speaks for the class above, by "
+        "Grad-CAM (arXiv 1610.02391): first for the predicted, then for the actual class."
     )
 
 

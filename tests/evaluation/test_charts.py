@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 
 from common.arrays import Array
 from evaluation import charts, galleries
+from evaluation.coverage import at_thresholds, coverage_curve
 from evaluation.curves import draw_history
 from evaluation.history import Row
 from evaluation.metrics import BINS
@@ -142,6 +144,33 @@ def test_of_many_classes_the_25_confused_most_are_shown_and_the_others_summed() 
 def test_reliability_is_readable(classes: int) -> None:
     measured = make_measurements(long_names(classes))
     check_texts(charts.draw_reliability(measured.bins, TITLE), least=BINS + 10)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 30, 100])
+def test_coverage_is_readable(classes: int) -> None:
+    measured = make_measurements(long_names(classes))
+    check_texts(charts.draw_coverage(measured.curve, measured.thresholds, TITLE), least=12)
+
+
+def test_coverage_draws_the_curve_and_marks_the_thresholds() -> None:
+    measured = make_measurements(class_names(10))
+    (axes,) = charts.draw_coverage(measured.curve, measured.thresholds, TITLE).axes
+    drawn = [np.asarray(line.get_xydata()).tolist() for line in axes.lines]
+    for table in (measured.curve, measured.thresholds):
+        assert table[["share", "percent"]].to_numpy().tolist() in drawn
+    labels: list[Any] = list(axes.texts)
+    for label in labels:
+        (row,) = measured.thresholds.query(f"confidence == {label.get_text()}").to_dict("records")
+        assert label.xy == (row["share"], row["percent_high"])
+    assert len(labels) >= 4
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_coverage_of_answers_that_are_all_right_or_all_wrong_is_readable(right: float) -> None:
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4]], np.float32)
+    curve = coverage_curve(probabilities, np.full(3, 1 - int(right)))
+    assert set(curve["percent"]) == {100 * right}
+    check_texts(charts.draw_coverage(curve, at_thresholds(curve), TITLE), least=10)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])

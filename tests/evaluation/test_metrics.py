@@ -15,13 +15,13 @@ from sklearn.metrics import (
 )
 
 from common.arrays import Array
+from evaluation.intervals import wilson
 from evaluation.metrics import (
     Measurements,
     calibrate,
     confused_pairs,
     measure,
     surest_mistakes,
-    wilson,
 )
 from evaluation.verdict import verdicts
 from made_predictions import class_names, make_measurements, make_predictions

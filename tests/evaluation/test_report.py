@@ -18,12 +18,16 @@ NAMES = ["<script>alert(1)</script>", "cats & dogs", '"quoted" > 2', "line\nbrea
 
 
 def made_page(
-    reports: Path, names: list[str], folder: str | None = None, **validation: float
+    reports: Path,
+    names: list[str],
+    folder: str | None = None,
+    no_heat_maps: str = "",
+    **validation: float,
 ) -> str:
     measured = make_measurements(names, 1000, **validation)
     dataset, description = make_dataset(names, 1000, names[0]), make_description(names, names[0])
     origin = Origin({"recipe": "tutorial", "<b>": "a\nb"}, ["37 test images, <b>!"], folder)
-    return report_html(measured, description, dataset, origin, reports)
+    return report_html(measured, description, dataset, origin, no_heat_maps, reports)
 
 
 def draw_noise(path: Path, pixels: int) -> None:
@@ -100,18 +104,19 @@ def test_figures_have_their_size_on_paper_and_a_text_in_their_place(tmp_path: Pa
     images = [
         attributes for tag, attributes in Page(made_page(tmp_path, NAMES)).tags if tag == "img"
     ]
-    assert len(images) == len(FIGURES)
+    assert len(images) == len(FIGURES) - 1  # without mistakes.png
     assert {(image["width"], image["height"]) for image in images} == {("96", "96")}
-    assert sorted(image["alt"] for image in images) == sorted(FIGURES.values())
+    shown = [text for name, text in FIGURES.items() if name != "mistakes.png"]
+    assert sorted(image["alt"] for image in images) == sorted(shown)
     assert all(image["src"].startswith("data:image/png") for image in images)
 
 
 def test_the_page_stays_small_whatever_is_drawn(tmp_path: Path) -> None:
     for name in FIGURES:
-        draw_noise(tmp_path / name, 3000 if name == "mistakes.png" else 240)
+        draw_noise(tmp_path / name, 3000 if name == "mistakes_explained.png" else 240)
     html = made_page(tmp_path, NAMES)
     check_by_itself(html)
-    assert html.count("<img ") == len(FIGURES)
+    assert html.count("<img ") == len(FIGURES) - 1
     assert "data:image/jpeg" in html
 
 
@@ -121,6 +126,38 @@ def test_nothing_in_the_page_needs_a_wide_screen(tmp_path: Path) -> None:
     assert "overflow-x" not in html and "min-width" not in html
     cells = [attributes for tag, attributes in Page(html).tags if tag == "td"]
     assert all("data-title" in attributes for attributes in cells)  # shown before it on a phone
+
+
+def test_without_heat_maps_the_reason_is_said_and_the_plain_mistakes_are_shown(
+    tmp_path: Path,
+) -> None:
+    for name in ("mistakes.png", "mistakes_explained.png"):
+        draw_noise(tmp_path / name, 200)
+    with_maps, without = (
+        Page(made_page(tmp_path, NAMES, no_heat_maps=reason)) for reason in ("", "network <x> is")
+    )
+    assert "There are no heat maps: network <x> is." in without.text
+    assert "There are no heat maps" not in with_maps.text
+    for page, name in ((with_maps, "mistakes_explained.png"), (without, "mistakes.png")):
+        texts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+        assert texts == [FIGURES[name]]
+
+
+def test_the_thresholds_of_confidence_are_listed_with_intervals(tmp_path: Path) -> None:
+    names = class_names(10)
+    page = Page(made_page(tmp_path, names))
+    start = next(index for index, row in enumerate(page.rows) if row[0] == "confidence") + 1
+    expected = make_measurements(names).thresholds.to_dict("records")
+    assert len(expected) > 5
+    assert page.rows[start : start + len(expected)] == [
+        [
+            f"{row['confidence']:g}",
+            f"{row['share']:.1f}",
+            f"{row['percent']:.1f} ({row['percent_low']:.1f} to {row['percent_high']:.1f})",
+        ]
+        for row in expected
+    ]
+    assert "A threshold chosen by these numbers flatters" in page.text
 
 
 # --- links
