@@ -78,7 +78,7 @@ def main() -> None:
         print(json.dumps(results.listed, indent=2, allow_nan=False))
     if results.drawn:
         draw(results.drawn, results.done, classifier, arguments.figure, arguments.explain)
-    print_summary(results, arguments)
+    print_summary(results, arguments, len(names))
     if results.done < len(names):
         raise unreadable(len(names) - results.done, len(names))
 
@@ -168,17 +168,14 @@ def predict_and_show(
     return results
 
 
-def print_summary(results: Results, arguments: argparse.Namespace) -> None:
+def print_summary(results: Results, arguments: argparse.Namespace, total: int) -> None:
     """Print what was written and how many images are unsure; not into the JSON."""
     file = sys.stderr if arguments.json else sys.stdout
     if arguments.csv is not None:
-        print(printable(f"{arguments.csv}: {results.done:,} images"), file=file)
+        print(printable(f"{arguments.csv}: {results.done:,} of {total:,} images"), file=file)
     if arguments.unsure is not None:
-        print(
-            f"{results.unsure:,} of {results.done:,} images are unsure: their confidence is below "
-            f"{arguments.unsure:g}",
-            file=file,
-        )
+        counts = f"{results.unsure:,} of {results.done:,} images"
+        print(f"unsure: {counts}, whose confidence is below {arguments.unsure:g}", file=file)
 
 
 def unreadable(count: int, total: int) -> UserError:

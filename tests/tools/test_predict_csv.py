@@ -39,7 +39,7 @@ def test_a_row_per_image_has_what_evaluate_gives(
     """In two batches; read by pandas."""
     lay_out(trained.path / "images", pngs_of(trained, 71))
     run(monkeypatch, "images", "--csv", "out.csv")
-    assert capsys.readouterr().out == "out.csv: 71 images\n"
+    assert capsys.readouterr().out == "out.csv: 71 of 71 images\n"
     table = pd.read_csv("out.csv", dtype=dict.fromkeys(("predicted", "second", "third"), str))
     assert list(table) == COLUMNS
     assert list(table["file"]) == [os.path.join("images", f"{n:03}.png") for n in range(71)]  # noqa: PTH118
@@ -64,7 +64,7 @@ def test_csv_and_json_together_say_the_same(
         first, _, third = one["predictions"]
         assert (row["predicted"], row["third"]) == (first["class"], third["class"])
         assert float(row["confidence"]) == pytest.approx(first["probability"], rel=1e-5)
-    assert "out.csv: 5 images" in captured.err.splitlines()
+    assert "out.csv: 5 of 5 images" in captured.err.splitlines()
 
 
 def test_names_can_neither_break_the_table_nor_become_formulas(
@@ -105,7 +105,9 @@ def test_images_that_cannot_be_read_are_not_in_the_table(
     line = refused(lambda: run(monkeypatch, "a.png", "bad.png", "c.png", "--csv", "out.csv"))
     assert line == "1 of 3 images could not be read; they are named above"
     assert [row["file"] for row in read_rows("out.csv")] == ["a.png", "c.png"]
-    assert "bad.png: not an image" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "bad.png: not an image" in captured.err
+    assert captured.out == "out.csv: 2 of 3 images\n"
 
 
 def test_an_earlier_table_stays_when_nothing_can_be_predicted(

@@ -39,7 +39,7 @@ def test_text_json_and_csv_mark_the_same_images(
     threshold = between(confidences)
     doubtful = {name for name, value in confidences.items() if value < threshold}
     arguments = ["m.safetensors", *confidences, "--unsure", str(threshold)]
-    counted = f"2 of 5 images are unsure: their confidence is below {threshold:g}"
+    counted = f"unsure: 2 of 5 images, whose confidence is below {threshold:g}"
 
     run(monkeypatch, *arguments)
     *lines, last = capsys.readouterr().out.splitlines()
@@ -57,7 +57,7 @@ def test_text_json_and_csv_mark_the_same_images(
     assert captured.err.splitlines()[-1] == counted
 
     run(monkeypatch, *arguments, "--csv", "out.csv")
-    assert capsys.readouterr().out.splitlines() == ["out.csv: 5 images", counted]
+    assert capsys.readouterr().out.splitlines() == ["out.csv: 5 of 5 images", counted]
     header, *rows = Path("out.csv").read_text(encoding="utf-8").splitlines()
     assert header.endswith(",third_probability,unsure")
     assert {row.split(",")[0] for row in rows if row.endswith(",true")} == doubtful
