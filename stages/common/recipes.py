@@ -103,7 +103,7 @@ class Recipe(Section):
         if self.trainable == "head":
             self.check_head()
         optimizer = self.optimizer
-        if optimizer.name != "adamw" and optimizer.nesterov and optimizer.momentum == 0:
+        if isinstance(optimizer, Sgd | Muon) and optimizer.nesterov and optimizer.momentum == 0:
             raise UserError(
                 "optimizer.nesterov is true with momentum 0; set a momentum above 0, or "
                 "nesterov: false"
