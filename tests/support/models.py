@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import safetensors.torch
 import torch
 from safetensors import safe_open
@@ -41,11 +43,16 @@ for path in sys.argv[1:]:
 """
 CLASSES = ["cent", "öre", "sou"]
 LENET = {"name": "lenet", "channels": [6, 16], "kernel_size": 5, "hidden": [120, 84]}
+needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 WHITENED = {"name": "whitened", "channels": [8, 8], "kernel_size": 3}
 
 
-def torchvision(model: str, pretrained: bool = False) -> dict[str, Any]:
+def torchvision(model: str, pretrained: bool | str = False) -> dict[str, Any]:
     return {"name": "torchvision", "model": model, "pretrained": pretrained}
+
+
+def timm(model: str, pretrained: bool | str = False) -> dict[str, Any]:
+    return {"name": "timm", "model": model, "pretrained": pretrained}
 
 
 def make_recipe(**changes: Any) -> Recipe:
