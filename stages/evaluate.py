@@ -16,6 +16,8 @@ predictions.csv       one row per test image: file, actual, predicted, confidenc
                       probability of the actual class
 *.png, report.html    charts, and one page with all of it, which names the last commit of the code
                       and no time, so that the same inputs give the same bytes
+model_card.md         one page to give away with the model: what it is for, data, recipe, accuracy,
+                      confidence, limits, versions
 
 The tutorial's network predicts 10,000 images in half a second; importing the libraries and drawing
 take five seconds.
@@ -42,6 +44,7 @@ from evaluation.explained import draw_explained, explain_mistakes
 from evaluation.galleries import draw_filters, draw_mistakes
 from evaluation.history import read_history, validation_metrics
 from evaluation.metrics import Measurements, measure, records
+from evaluation.model_card import model_card
 from evaluation.provenance import trace
 from evaluation.report import report_html
 from evaluation.verdict import about_the_seed, verdicts
@@ -98,6 +101,8 @@ def main() -> None:
         save_figure(figure, REPORTS / f"{name}.png")
     page = report_html(measured, description, test.dataset, origin, explained.missing)
     write_text(REPORTS / "report.html", page)
+    card = model_card(measured, classifier, test.dataset, origin, len(history))
+    write_text(REPORTS / "model_card.md", card)
     print_results(measured, description.seed)
 
 

@@ -1,6 +1,5 @@
 """Where a model comes from: data, recipe, versions, and the commit of the code."""
 
-import json
 import os
 import platform
 import subprocess
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from common.arrays import Dataset
+from pydantic import BaseModel, ValidationError
+
+from common.arrays import Dataset, Split
 from common.errors import UserError
 from common.files import MODEL, PARAMS, REPORTS, sha256
 from common.params import Download
@@ -20,12 +21,40 @@ from model.classifier import Classifier
 MAKES_THE_MODEL = ["stages", str(PARAMS)]  # with the data
 
 
+class Pairs(BaseModel):
+    """Numbers of pairs of duplicates, by where the two images are."""
+
+    within_train: int
+    across: int
+    within_test: int
+
+
+class Duplicates(BaseModel):
+    exact: Pairs
+    near: Pairs
+    labels_disagree: int  # pairs
+
+
+class Skipped(BaseModel):
+    files: int  # that could not be read
+
+
+class Findings(BaseModel):
+    """What the preview stage found in the data: of reports/data.json what is said here."""
+
+    classes: dict[str, dict[Split, int]]  # images
+    duplicates: Duplicates
+    test_images_in_train: int
+    skipped: Skipped
+    attention: list[str]  # sentences
+
+
 @dataclass(frozen=True)
 class Origin:
     """What a report says besides the measurements."""
 
     facts: dict[str, str]
-    attention: list[str]  # sentences about the data, by the preview stage
+    findings: Findings | None  # None if preview has not run
     folder: str | None  # URL of the folder that the images came from
 
 
@@ -37,7 +66,7 @@ def trace(classifier: Classifier, dataset: Dataset, download: Download) -> Origi
     """
     return Origin(
         facts=facts(classifier, dataset),
-        attention=read_attention(REPORTS / "data.json"),
+        findings=read_findings(REPORTS / "data.json"),
         folder=folder_of_images(download, dataset),
     )
 
@@ -95,17 +124,17 @@ def git(*arguments: str) -> str:
     return done.stdout.rstrip("\n")
 
 
-def read_attention(path: Path) -> list[str]:
-    """Return what deserves attention in the data, as the preview stage says; nothing without it.
+def read_findings(path: Path) -> Findings | None:
+    """Return what the preview stage found in the data; None without it.
 
     Raises:
         UserError: The file is damaged.
     """
     if not path.exists():
-        return []
+        return None
     try:
-        return [str(sentence) for sentence in json.loads(path.read_bytes())["attention"]]
-    except (ValueError, KeyError, TypeError):
+        return Findings.model_validate_json(path.read_bytes())
+    except ValidationError:
         raise UserError(f"{path}: damaged; run the preview stage again") from None
 
 

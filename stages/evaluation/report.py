@@ -130,7 +130,7 @@ def report_html(
         summary(measured, description, dataset),
         section(
             "Data",
-            paragraphs(origin.attention),
+            paragraphs(origin.findings.attention if origin.findings else []),
             figures("preview.png", "class_counts.png", "duplicates.png"),
         ),
         section("Classes", paragraphs([CHANCE]), figures("class_accuracy.png"), classes),

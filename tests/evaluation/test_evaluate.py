@@ -20,6 +20,7 @@ from torch import nn
 from common.arrays import Array, read_file_names
 from common.errors import UserError, printable
 from helpers import lay_out, solid
+from markdown_page import read
 from model.file import load_classifier, save_classifier
 from page import Page, check_by_itself
 from project import Project
@@ -192,7 +193,8 @@ def test_the_same_inputs_give_the_same_bytes(evaluated: Project, trained: Projec
     for name in ("test_sample", "evaluate"):
         trained.call(name)
     names = [path.name for path in evaluated.reports.iterdir() if path.name != "timing.csv"]
-    assert set(FIGURES) | {"metrics.json", "predictions.csv", "report.html"} <= set(names)
+    files = {"metrics.json", "predictions.csv", "report.html", "model_card.md"}
+    assert set(FIGURES) | files <= set(names)
     for name in names:
         assert (trained.reports / name).read_bytes() == (evaluated.reports / name).read_bytes()
 
@@ -238,6 +240,45 @@ def test_a_model_that_always_says_the_same_is_measured_without_nan(
         "No better than chance on the images of: 7.",
     ):
         assert said.count(sentence) == 2
+
+
+def test_chance_is_the_same_in_the_table_the_report_the_card_and_what_is_printed(
+    trained: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three classes are never predicted, and 1 and 2 are taken for one another."""
+    with contextlib.chdir(trained.path):
+        classifier = load_classifier()
+        layer = classifier.network.get_submodule("output")
+        assert isinstance(layer, nn.Linear)
+        with torch.no_grad():
+            for tensor in (layer.weight, layer.bias):
+                tensor[[1, 2]] = tensor[[2, 1]].clone()
+            layer.bias[[3, 5, 8]] = -1e3
+        save_classifier(classifier)
+    trained.call("evaluate")
+
+    table = read_csv(trained, "predictions.csv")
+    rows = read_csv(trained, "class_accuracy.csv").set_index("class")
+    random = np.random.default_rng(0)
+    handed_out = [random.permutation(table["predicted"]) for _ in range(300)]
+    for name, row in rows.iterrows():
+        share = 100 * (table["predicted"] == name).mean()
+        assert row["chance"] == pytest.approx(share, abs=0.051)
+        right = [(answers[table["actual"] == name] == name).mean() for answers in handed_out]
+        assert 100 * np.mean(right) == pytest.approx(share, abs=1.5)
+        assert row["better_than_chance"] == (row["percent_low"] > share)
+    never = [name for name in DIGITS if name not in set(table["predicted"])]
+    no_better = rows.index[~rows["better_than_chance"] & ~rows.index.isin(never)].tolist()
+    assert never == ["3", "5", "8"] and {"1", "2"} <= set(no_better)
+    html, card = ((trained.reports / name).read_text() for name in ("report.html", "model_card.md"))
+    for text in (Page(html).text, read(card).text, capsys.readouterr().out):
+        assert f"Never predicted: {', '.join(never)}." in text
+        assert f"No better than chance on the images of: {', '.join(no_better)}." in text
+    for cells in (Page(html).rows, read(card).rows):
+        start = next(number for number, row in enumerate(cells) if row[0] == "class")
+        column = cells[start].index("chance, %")
+        shown = {row[0]: row[column] for row in cells[start + 1 : start + 11]}
+        assert shown == {name: f"{chance:.1f}" for name, chance in rows["chance"].items()}
 
 
 def test_with_validation_images_the_metrics_have_their_accuracy_and_loss(
@@ -294,6 +335,8 @@ def test_names_survive_every_output_and_lead_to_the_files(
     assert wrong
     assert sorted(links) == sorted(f"../my images/{name}" for name in wrong)
     assert all((project.reports / link).is_file() for link in links)
+    card = read((project.reports / "model_card.md").read_text())
+    assert {printable(name) for name in classes} <= {row[0] for row in card.rows}
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
 

@@ -1,12 +1,15 @@
 """What a report says of the code and the data."""
 
+import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from evaluation.provenance import flatten, last_commit, read_attention
+from evaluation.provenance import flatten, last_commit, read_findings
 from helpers import refused
+from project import Project
 
 
 def git(*arguments: str, date: str = "2026-01-02T12:00:00") -> str:
@@ -82,13 +85,39 @@ def test_nested_values_are_named_by_their_path() -> None:
 
 def test_what_the_preview_stage_says_of_the_data_is_read(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
-    assert read_attention(path) == []
-    path.write_text('{"attention": ["Ö, one", "two"], "other": 1}', encoding="utf-8")
-    assert read_attention(path) == ["Ö, one", "two"]
+    assert read_findings(path) is None
+    data = {
+        "attention": ["Ö, one", "two"],
+        "classes": {"Ö": {"train": 5, "test": 2}},
+        "duplicates": {
+            "exact": {"within_train": 1, "across": 2, "within_test": 3},
+            "near": {"within_train": 4, "across": 5, "within_test": 6},
+            "labels_disagree": 7,
+            "largest_distance": 0.125,
+        },
+        "test_images_in_train": 8,
+        "skipped": {"files": 9, "reasons": {}},
+        "other": 1,
+    }
+    path.write_text(json.dumps(data), encoding="utf-8")
+    found = read_findings(path)
+    assert found is not None
+    assert found.attention == ["Ö, one", "two"]
+    assert found.classes["Ö"] == {"train": 5, "test": 2}
+    assert (found.duplicates.exact.across, found.duplicates.near.within_test) == (2, 6)
+    assert (found.test_images_in_train, found.skipped.files) == (8, 9)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"attention": 1}', b"\xff"])
+def test_what_the_preview_stage_writes_is_read(prepared: Project) -> None:
+    prepared.call("preview")
+    found = read_findings(prepared.reports / "data.json")
+    assert found is not None
+    labels = np.load(prepared.images / "train_labels.npy")
+    assert [counts["train"] for counts in found.classes.values()] == np.bincount(labels).tolist()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"attention": []}', b"\xff"])
 def test_damaged_findings_are_one_line(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_bytes(content)
-    assert refused(lambda: read_attention(path)) == f"{path}: damaged; run the preview stage again"
+    assert refused(lambda: read_findings(path)) == f"{path}: damaged; run the preview stage again"

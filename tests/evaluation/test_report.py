@@ -11,7 +11,13 @@ from common.errors import printable
 from common.params import Download
 from evaluation.provenance import Origin, folder_of_images, url_of_image
 from evaluation.report import FIGURES, report_html
-from made_predictions import class_names, make_dataset, make_description, make_measurements
+from made_predictions import (
+    class_names,
+    make_dataset,
+    make_description,
+    make_findings,
+    make_measurements,
+)
 from page import Page, check_by_itself
 
 NAMES = ["<script>alert(1)</script>", "cats & dogs", '"quoted" > 2', "line\nbreak \x1b[31m", "=1+1"]
@@ -26,7 +32,7 @@ def made_page(
 ) -> str:
     measured = make_measurements(names, 1000, **validation)
     dataset, description = make_dataset(names, 1000, names[0]), make_description(names, names[0])
-    origin = Origin({"recipe": "tutorial", "<b>": "a\nb"}, ["37 test images, <b>!"], folder)
+    origin = Origin({"recipe": "tutorial", "<b>": "a\nb"}, make_findings(names), folder)
     return report_html(measured, description, dataset, origin, no_heat_maps, reports)
 
 

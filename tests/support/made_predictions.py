@@ -7,6 +7,7 @@ import numpy as np
 from common.arrays import Array, Dataset, ImageFile
 from common.params import load_params
 from evaluation.metrics import Measurements, measure
+from evaluation.provenance import Duplicates, Findings, Pairs, Skipped
 from helpers import ROOT
 from model.classifier import Description
 
@@ -75,4 +76,19 @@ def make_description(names: list[str], dataset: str = "made up") -> Description:
         processes=1,
         threads=1,
         torch="2",
+    )
+
+
+def make_findings(names: list[str]) -> Findings:
+    """Return what preview may find, each number another."""
+    return Findings(
+        classes={name: {"train": 1000 + index, "test": 9} for index, name in enumerate(names)},
+        duplicates=Duplicates(
+            exact=Pairs(within_train=1111, across=2, within_test=3),
+            near=Pairs(within_train=44, across=55, within_test=66),
+            labels_disagree=0,
+        ),
+        test_images_in_train=57,
+        skipped=Skipped(files=1234),
+        attention=["37 test images, <b>!"],
     )
