@@ -1,8 +1,8 @@
 """Augmentation for photographs: crop, zoom and rotation in one sampling; colour; erasing.
 
-For each, one function draws the amounts of every image of the training set, on the CPU, and
-another applies those of a batch to it, on its device. Both know positions in an image as -1..1 from
-its left to its right edge and from top to bottom, x before y, so nothing depends on its size.
+For each, one function draws amounts for every image of the training set, on the CPU, and another
+applies those of a batch to its images, on their device. Positions in an image are -1..1 from its
+left to its right edge and from top to bottom, x before y, so no amount depends on its size.
 """
 
 import math
