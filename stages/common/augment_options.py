@@ -31,3 +31,8 @@ class Augmentations(Section):
             for key, field in fields
             if not field.is_required() and getattr(self, key) != field.default
         }
+
+    @property
+    def any(self) -> bool:
+        """True if images are augmented at all."""
+        return bool(self.given) or self.max_shift > 0 or self.flip != "none"

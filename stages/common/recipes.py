@@ -83,6 +83,7 @@ class Recipe(Section):
     micro_batch: Count | None = None
     label_smoothing: Fraction
     trainable: Literal["all", "head"] = "all"
+    views: Annotated[int, Field(ge=1, le=1000)] = 1
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"]
     test_time_augmentation: TestTimeAugmentation = "none"
@@ -102,6 +103,12 @@ class Recipe(Section):
         self.check_training_images(image_size)
         if self.trainable == "head":
             self.check_head()
+        if self.views > 1 and (self.trainable == "all" or not self.augment.any):
+            raise UserError(
+                f"views is {self.views}, but it counts the augmented views of each image whose "
+                "features trainable 'head' trains on, and this recipe has trainable 'all' or no "
+                "augmentation; remove it"
+            )
         optimizer = self.optimizer
         if isinstance(optimizer, Sgd | Muon) and optimizer.nesterov and optimizer.momentum == 0:
             raise UserError(
@@ -114,8 +121,6 @@ class Recipe(Section):
     def check_head(self) -> None:
         """Check the keys that do not go with training the last layer on features."""
         for key, given, choice in [
-            ("augment.max_shift", self.augment.max_shift > 0, "choose 0"),
-            *((f"augment.{key}", True, "remove it") for key in sorted(self.augment.given)),
             ("progressive_resizing", bool(self.train_sizes), "remove it"),
             ("optimizer.name muon", self.optimizer.name == "muon", "choose from sgd, adamw"),
         ]:

@@ -46,22 +46,28 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class ChoiceOfView:
-    """Which of the features of each image of the training set are used in one epoch."""
+class View:
+    """Which of the views of each image have the features that are used in one epoch."""
 
-    flips: Tensor  # whether those of its mirror image, bool (count,)
+    number: int
 
     def __call__(self, features: Tensor, indices: Tensor) -> Tensor:
-        """Choose between the views of features, (n, views, features), of the images with these
-        indices, int64 (n,), on the CPU; return (n, features).
-        """
-        view = self.flips[indices].long().to(features.device)
-        return features[torch.arange(len(indices), device=features.device), view]
+        """Choose from features, (n, views, features); return (n, features)."""
+        return features[:, self.number]
 
 
-def draw_augmentation(
-    recipe: Recipe, count: int, seed: int, epoch: int
-) -> Augmentation | ChoiceOfView:
+def augment_epoch(recipe: Recipe, count: int, seed: int, epoch: int) -> Augmentation | View:
+    """Return what is done to ``count`` images in an epoch; the first epoch is 1.
+
+    If only the last layer is trained, the images were augmented as in the first epochs, once for
+    each of ``recipe.views``, and the epochs use these views in turn.
+    """
+    if recipe.trainable == "head":
+        return View((epoch - 1) % recipe.views)
+    return draw_augmentation(recipe, count, seed, epoch)
+
+
+def draw_augmentation(recipe: Recipe, count: int, seed: int, epoch: int) -> Augmentation:
     """Draw the augmentation of ``count`` images in an epoch; the first epoch is 1."""
     numbers = generator(seed, epoch, 1)
     shift, flip = recipe.augment.max_shift, recipe.augment.flip
@@ -71,8 +77,6 @@ def draw_augmentation(
         flips = torch.rand(count, generator=numbers) < 0.5
     elif flip == "alternate":
         flips = (torch.rand(count, generator=generator(seed, 0, 1)) < 0.5) ^ (epoch % 2 == 0)
-    if recipe.trainable == "head":
-        return ChoiceOfView(flips)
     return Augmentation(draw_steps(recipe, shifts, flips, numbers, epoch))
 
 

@@ -1,8 +1,10 @@
 """Training of the last layer alone, on features that the rest of the network computes once."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -10,16 +12,17 @@ from torch import Tensor, nn
 
 from common.arrays import Array
 from common.errors import UserError
+from common.files import MODEL
 from common.progress import Progress
-from common.section import TestTimeAugmentation
 from model.classifier import Classifier
 from model.networks import last_layer_tensors
 from model.views import views
-from training.batches import TrainingData
+from training.augment import draw_augmentation
+from training.batches import TrainingData, split_evenly
 from training.distributed import ProcessGroup
 
 BATCH_SIZE = 50  # images per forward pass; not a parameter, since it may change the last bits
-MOST_BYTES = 4 * 10**9  # of features in memory
+MOST_BYTES = 2 * 10**9  # of features in memory; more of them are kept in a file
 
 
 class Features:
@@ -78,8 +81,8 @@ def freeze(
     as the recipe says.
 
     Raises:
-        UserError: The network has no linear last layer or several, or the features need too much
-            memory.
+        UserError: The network has no linear last layer, or several.
+        OSError: There is no room for the features.
     """
     if classifier.description.recipe.trainable == "all":
         return classifier, data
@@ -108,52 +111,67 @@ def compute_features(classifier: Classifier, data: TrainingData, group: ProcessG
     """Compute the features of all images, each rank those of its shard, with the statistics of
     batch norm that the network came with.
 
-    A training image has a view as it is and, if the recipe flips images, one as its mirror image. A
-    validation image has the mean over its views of test-time augmentation: logits are linear in the
-    features, so that is also the mean of the logits.
-
-    Raises:
-        UserError: The features need too much memory.
+    View 1 of a training image is that image as it is augmented in epoch 1, and so on. A validation
+    image has the mean over its views of test-time augmentation: logits are linear in the features,
+    so that is also the mean of the logits.
     """
-    mirrored = classifier.description.recipe.augment.flip != "none"
-    shape = (len(data.labels), 1 + mirrored, last_layer(classifier).in_features)
-    check_memory(shape)
+    recipe, seed = classifier.description.recipe, classifier.description.seed
+    count, layer = len(data.labels), last_layer(classifier)
+    augmentations = [
+        draw_augmentation(recipe, count, seed, view) for view in range(1, recipe.views + 1)
+    ]
+    values = torch.from_numpy(allocate((count, recipe.views, layer.in_features)))
     classifier.eval()
-    device = next(classifier.parameters()).device
-    values = torch.zeros(shape)
     train, validation = group.shard(data.train), group.shard(data.validation)
     total = len(train) + len(validation)
-    with (
-        Progress(total=total, desc="Features", unit="image") as progress,
-        recorded_inputs(last_layer(classifier)) as inputs,
-    ):
-        kinds: list[tuple[Tensor, TestTimeAugmentation]] = [
-            (train, "mirror" if mirrored else "none"),
-            (validation, classifier.test_time_augmentation),
-        ]
-        for indices, kind in kinds:
-            for start in range(0, len(indices), BATCH_SIZE):
-                batch = indices[start : start + BATCH_SIZE]
-                images = torch.from_numpy(data.images.read(batch.tolist())).to(device)
-                for view in views(images, kind):
-                    classifier(view)
-                found = torch.stack(inputs, dim=1).float().cpu()  # (n, views, features)
-                inputs.clear()
-                if indices is validation:
-                    found = found.mean(dim=1, keepdim=True)
-                values[batch, : found.shape[1]] = found
-                progress.update(len(batch))
+    with Progress(total=total, desc="Features", unit="image") as progress:
+        for batch in batches(train):
+            images = read(data, batch, classifier)
+            views_of_batch = [augment(images, batch) for augment in augmentations]
+            values[batch] = features_of(classifier, views_of_batch)
+            progress.update(len(batch))
+        for batch in batches(validation):
+            images = read(data, batch, classifier)
+            views_of_batch = views(images, classifier.test_time_augmentation)
+            values[batch, 0] = features_of(classifier, views_of_batch).mean(dim=1)
+            progress.update(len(batch))
     return Features(group.all_reduce(values).numpy())
 
 
-def check_memory(shape: tuple[int, int, int]) -> None:
-    count, size = shape[0], 4 * int(np.prod(shape))
-    if size > MOST_BYTES:
-        raise UserError(
-            f"trainable is 'head', but the features of {count:,} images need {size / 1e9:.1f} GB "
-            f"of memory, and at most {MOST_BYTES / 1e9:.0f} GB are used; choose trainable: all, or "
-            "augment.flip: none, which needs half as much"
-        )
+def allocate(shape: tuple[int, int, int]) -> Array:
+    """Return float32 zeros, in memory or, if they are large, in a file that ends with the process.
+
+    Raises:
+        OSError: There is no room on the disk.
+    """
+    size = 4 * math.prod(shape)
+    if size <= MOST_BYTES:
+        return np.zeros(shape, np.float32)
+    with TemporaryFile(dir=MODEL.parent) as file:
+        for start in range(0, size, 2**24):  # a file with holes would crash on a full disk
+            file.write(bytes(min(2**24, size - start)))
+        return np.memmap(file, np.float32, "r+", shape=shape)
+
+
+def batches(indices: Tensor) -> Iterable[Tensor]:
+    """Split indices, (n,), into batches; none if n is 0."""
+    return split_evenly(indices, BATCH_SIZE) if len(indices) else ()
+
+
+def read(data: TrainingData, indices: Tensor, classifier: Classifier) -> Tensor:
+    """Return images, uint8 (n, 3, H, W), on the classifier's device."""
+    device = next(classifier.parameters()).device
+    return torch.from_numpy(data.images.read(indices.tolist())).to(device)
+
+
+def features_of(classifier: Classifier, batches: Sequence[Tensor]) -> Tensor:
+    """Return the inputs of the last layer for several views of the same images, (n, 3, H, W) each,
+    as float32 (n, views, features), on the CPU.
+    """
+    with recorded_inputs(last_layer(classifier)) as inputs:
+        for images in batches:
+            classifier(images)
+    return torch.stack(inputs, dim=1).float().cpu()
 
 
 @contextmanager

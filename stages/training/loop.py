@@ -22,7 +22,7 @@ from common.recipes import Recipe
 from model.classifier import Classifier, predict
 from model.memory import keep_freed_memory
 from model.networks import load_weights
-from training.augment import Augmentation, ChoiceOfView, draw_augmentation
+from training.augment import Augmentation, View, augment_epoch
 from training.batches import TrainingData, epoch_order, split_evenly
 from training.checkpoint import Checkpoint
 from training.distributed import ProcessGroup, no_sync
@@ -96,7 +96,7 @@ def train_epoch(
     data, epoch = setup.data, state.epoch
     order = data.train[epoch_order(len(data.train), setup.seed, epoch)]
     batches = split_evenly(order, setup.recipe.batch_size)
-    augment = draw_augmentation(setup.recipe, len(data.labels), setup.seed, epoch)
+    augment = augment_epoch(setup.recipe, len(data.labels), setup.seed, epoch)
     setup.model.train()
     began = time.perf_counter() - state.sums.seconds
     title = f"Epoch {epoch} of {setup.recipe.epochs}"
@@ -118,7 +118,7 @@ def train_epoch(
 
 
 def train_step(
-    setup: Setup, state: TrainingState, batch: Tensor, augment: Augmentation | ChoiceOfView
+    setup: Setup, state: TrainingState, batch: Tensor, augment: Augmentation | View
 ) -> None:
     """Take a step on the images with these indices, int64 (n,)."""
     group, sums = setup.group, state.sums
@@ -136,7 +136,7 @@ def train_step(
 
 
 def accumulate_gradients(
-    setup: Setup, batch: Tensor, augment: Augmentation | ChoiceOfView
+    setup: Setup, batch: Tensor, augment: Augmentation | View
 ) -> tuple[Tensor, Tensor]:
     """Add up the gradients of this rank's shard of a batch, (n,), one micro-batch at a time.
 

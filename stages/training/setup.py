@@ -19,7 +19,8 @@ def build_setup(
     """Give the classifier its initial weights and put together what the loop needs.
 
     Raises:
-        UserError: Pretrained weights cannot be had or do not fit; features do not fit into memory.
+        UserError: Pretrained weights cannot be had or do not fit.
+        OSError: There is no room on the disk for the features of trainable head.
     """
     description = classifier.description
     set_initial_weights(classifier, data, group)

@@ -10,7 +10,6 @@ from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from common.arrays import load_images
-from common.errors import UserError
 from common.params import load_params
 from helpers import refused
 from model.classifier import Classifier
@@ -18,6 +17,7 @@ from model.file import load_classifier
 from models import make_description, make_recipe, random_images, torchvision
 from project import Project
 from training import features
+from training.augment import augment_epoch
 from training.batches import split_data
 from training.distributed import ProcessGroup
 from training.features import Head, compute_features, freeze, last_layer
@@ -90,7 +90,8 @@ def test_features_are_of_both_mirror_images_and_the_mean_for_validation(head: Pr
     data = split_data(load_images("train"), load_params().train)
     recipe = make_recipe(
         trainable="head",
-        augment={"max_shift": 0, "flip": "random"},
+        views=2,
+        augment={"max_shift": 0, "flip": "alternate"},
         test_time_augmentation="mirror",
     )
     classes = load_images("train").dataset.classes
@@ -99,9 +100,14 @@ def test_features_are_of_both_mirror_images_and_the_mean_for_validation(head: Pr
         compute_features(classifier, data, ProcessGroup()).read(range(len(data.labels)))
     )
     assert found.shape == (len(data.labels), 2, 84)
-    for view, flip in enumerate([False, True]):
-        expected = features_by_hand(classifier, data.train, flip)
-        torch.testing.assert_close(found[data.train, view], expected, rtol=0, atol=1e-5)
+    by_flip = torch.stack(
+        [features_by_hand(classifier, data.train, flip) for flip in (False, True)], dim=1
+    )
+    # Half of the images begin with their mirror images.
+    swapped = (found[data.train] - by_flip).abs().amax(dim=(1, 2)) > 1e-4
+    assert 0.4 < swapped.float().mean() < 0.6
+    expected = torch.where(swapped[:, None, None], by_flip.flip(1), by_flip)
+    torch.testing.assert_close(found[data.train], expected, rtol=0, atol=1e-5)
     both = [features_by_hand(classifier, data.validation, flip) for flip in (False, True)]
     torch.testing.assert_close(
         found[data.validation, 0], (both[0] + both[1]) / 2, rtol=0, atol=1e-5
@@ -127,18 +133,50 @@ def test_a_network_without_a_linear_last_layer_is_refused() -> None:
     assert "has no linear last layer; choose trainable: all" in refused(lambda: Head(classifier))
 
 
-def test_features_that_do_not_fit_into_memory_are_refused(
+def test_features_that_are_large_are_in_a_file_and_give_the_same_bytes(
     head: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    head.change(
+        recipes__quick__epochs=3,
+        recipes__quick__views=2,
+        recipes__quick__augment={"max_shift": 2, "flip": "random", "rotation": 10.0},
+    )
+    head.call("train")
+    in_memory, files = head.model.read_bytes(), set(head.model.parent.iterdir())
     monkeypatch.setattr(features, "MOST_BYTES", 1000)
-    with pytest.raises(UserError, match=r"features of 1,4\d\d images need .* GB of memory"):
-        head.call("train")
+    assert isinstance(features.allocate((3, 2, 84)), np.memmap)
+    head.call("train")
+    assert head.model.read_bytes() == in_memory
+    assert set(head.model.parent.iterdir()) == files
+
+
+def test_epochs_take_the_augmented_views_in_turn(head: Project) -> None:
+    data = split_data(load_images("train"), load_params().train)
+    recipe = make_recipe(
+        trainable="head", views=3, augment={"max_shift": 3, "flip": "none", "brightness": 0.5}
+    )
+    classes = load_images("train").dataset.classes
+    classifier = Classifier(make_description(recipe, classes=classes, image_size=32))
+    found = torch.from_numpy(
+        compute_features(classifier, data, ProcessGroup()).read(range(len(data.labels)))
+    )
+    everything = recipe.model_copy(update={"trainable": "all", "views": 1})
+    seed = classifier.description.seed
+    batch, layers = data.train[:7], nn.Sequential(*list(classifier.network.children())[:-1])
+    images = torch.from_numpy(data.images.read(batch.tolist()))
+    for epoch in range(1, 8):
+        first = (epoch - 1) % 3 + 1  # epoch, in which trainable all augments in this way
+        augment = augment_epoch(everything, len(data.labels), seed, first)
+        expected = layers(classifier.normalize(augment(images, batch)))
+        chosen = augment_epoch(recipe, len(data.labels), seed, epoch)(found[batch], batch)
+        torch.testing.assert_close(chosen, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"augment__max_shift": 2}, "augment.max_shift is not possible with trainable 'head'"),
+        ({"views": 2}, "no augmentation; remove it"),
+        ({"views": 2, "trainable": "all"}, "and this recipe has trainable 'all'"),
         (
             {
                 "optimizer": {
@@ -173,7 +211,8 @@ def test_a_killed_training_resumes_and_ends_in_the_same_bytes(
     Project(trainings.path).change(
         train__validation_fraction=0.1,
         recipes__quick__trainable="head",
-        recipes__quick__augment__flip="random",
+        recipes__quick__views=3,
+        recipes__quick__augment={"max_shift": 1, "flip": "random", "crop": 0.5},
         recipes__quick__epochs=20,
     )
     assert trainings.run(ranks(world_size)) == [0] * world_size
