@@ -8,9 +8,9 @@ import numpy as np
 from common.arrays import Array
 from common.progress import Progress
 from inspection.candidates import candidates
-from inspection.chance import chance_distance
+from inspection.chance import duplicate_distance
 from inspection.fingerprints import take_fingerprints
-from inspection.images import Images, thumbnails
+from inspection.images import Images
 from inspection.similarity import all_distances, distances
 
 SAMPLE = 800  # images whose distances show what chance does
@@ -44,12 +44,14 @@ class Duplicates:
         largest_distance: of what counts as near duplicates, less where the labels disagree.
         in_train: positions of the test images with a duplicate among the training images.
         one_colour: positions of images of a single colour, which are compared for equality only.
+        crowded: number of images that are like so many others that some pairs are left out.
     """
 
     pairs: list[Pair]
     largest_distance: float
     in_train: Array
     one_colour: Array
+    crowded: int
 
 
 def find_duplicates(images: Images) -> Duplicates:
@@ -58,7 +60,8 @@ def find_duplicates(images: Images) -> Duplicates:
     original = first_equal(fingerprints.digests)
     copies = np.flatnonzero(original != np.arange(len(images)))
     distinct = np.setdiff1d(np.flatnonzero(~fingerprints.flat), copies)
-    near, far, largest = near_duplicates(images, distinct, fingerprints.hashes[distinct])
+    found, crowded = candidates(fingerprints.hashes[distinct])
+    near, far, largest = near_duplicates(images, distinct, distinct[found])
     pairs = [Pair(int(original[copy]), int(copy), 0.0, "exact") for copy in copies]
     pairs += [
         Pair(first, second, distance, "near")
@@ -69,6 +72,7 @@ def find_duplicates(images: Images) -> Duplicates:
         largest,
         leaked(original, near, len(images.train.images)),
         np.flatnonzero(fingerprints.flat),
+        int(crowded.sum()),
     )
 
 
@@ -79,22 +83,21 @@ def first_equal(digests: Array) -> Array:
     return positions
 
 
-def near_duplicates(images: Images, distinct: Array, hashes: Array) -> tuple[Array, Array, float]:
-    """Return the pairs, (M, 2), their distances, (M,), and the largest that counts."""
+def near_duplicates(images: Images, distinct: Array, pairs: Array) -> tuple[Array, Array, float]:
+    """Return those of the ``pairs`` that are near, (M, 2), their distances, (M,), and the limit."""
     if len(distinct) < 2:  # such as images of a single colour only
         return np.empty((0, 2), np.int64), np.empty(0, np.float32), 0.0
     sample = np.random.default_rng(0).permutation(distinct)[:SAMPLE]
-    by_chance = all_distances(thumbnails(images.read(np.sort(sample))))
-    largest = chance_distance(by_chance, len(distinct), CHANCE)
-    if_disagree = chance_distance(by_chance, len(distinct), CHANCE_IF_DISAGREE)
-    pairs = distinct[candidates(hashes)]
+    by_chance = all_distances(images.thumbnails(np.sort(sample)))
+    largest = duplicate_distance(by_chance, len(distinct), CHANCE)
+    if_disagree = duplicate_distance(by_chance, len(distinct), CHANCE_IF_DISAGREE)
     apart = np.empty(len(pairs), np.float32)
     with Progress(total=len(pairs), desc="Compare", unit="pair") as progress:
         for start in range(0, len(pairs), PAIRS_AT_A_TIME):
             part = slice(start, start + PAIRS_AT_A_TIME)
             which, positions = np.unique(pairs[part], return_inverse=True)
             first, second = positions.reshape(-1, 2).T
-            apart[part] = distances(thumbnails(images.read(which)), first, second)
+            apart[part] = distances(images.thumbnails(which), first, second)
             progress.update(len(first))
     agree = images.labels[pairs[:, 0]] == images.labels[pairs[:, 1]]
     near = apart < np.where(agree, largest, if_disagree)

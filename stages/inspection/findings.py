@@ -11,6 +11,7 @@ import numpy as np
 from common.arrays import Split
 from common.errors import UserError, printable
 from common.files import check_is_file
+from inspection.candidates import ENOUGH
 from inspection.duplicates import Duplicates
 from inspection.images import Images
 
@@ -72,6 +73,7 @@ def count_pairs(images: Images, duplicates: Duplicates) -> dict[str, Any]:
             int(labels[pair.first] != labels[pair.second]) for pair in duplicates.pairs
         ),
         "largest_distance": round(duplicates.largest_distance, 4),
+        "crowded_images": duplicates.crowded,
     }
 
 
@@ -102,9 +104,10 @@ def about_duplicates(data: dict[str, Any]) -> list[str]:
     if leaked:
         points = math.ceil(1000 * leaked / data["images"]["test"]) / 10
         are = "is" if leaked == 1 else "are"
+        least = "At least " if duplicates["crowded_images"] else ""
         sentences.append(
-            f"{number(leaked, 'test image')} {are} also in the training set: accuracy is flattered "
-            f"by up to {points} points."
+            f"{least}{number(leaked, 'test image')} {are} also in the training set: accuracy is "
+            f"flattered by up to {points} points."
         )
     if disagreeing := duplicates["labels_disagree"]:
         sentences.append(
@@ -116,6 +119,11 @@ def about_duplicates(data: dict[str, Any]) -> list[str]:
         sentences.append(
             f"The training set holds {number(within, 'pair')} of duplicates: such images count "
             "more than once."
+        )
+    if crowded := duplicates["crowded_images"]:
+        sentences.append(
+            f"{number(crowded, 'image')} with {ENOUGH} or more that look similar: not all of their "
+            "pairs were compared, so there may be more duplicates."
         )
     return sentences
 

@@ -45,6 +45,10 @@ class Images:
         images[of_test] = self.test.images.read(indices[of_test] - size)
         return images
 
+    def thumbnails(self, indices: Array) -> Array:
+        """Return the thumbnails of the images at ``indices``, float32 (len(indices), 3, 32, 32)."""
+        return np.concatenate([thumbnails(self.read(block)) for block in self.blocks(indices)])
+
     def blocks(self, indices: Array) -> Iterator[Array]:
         """Yield ``indices`` in blocks that fit into memory together with their images."""
         step = max(1, BLOCK_BYTES // (4 * int(np.prod(self.train.images.shape[1:]))))

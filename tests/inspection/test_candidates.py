@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inspection.candidates import BITS_APART, NEIGHBOURS, candidates
+from inspection.candidates import BITS_APART, ENOUGH, NEIGHBOURS, candidates
 from made_up import Pixels
 
 
@@ -35,7 +35,9 @@ def test_the_same_pairs_as_by_comparing_all_with_all() -> None:
         hashes = np.concatenate([hashes, np.stack([copies] * 3, axis=1)])
     hashes[-20:, 1] = hashes[:20, 0]  # similar in another column
     hashes[-20:, 0] = random_hashes(20, 1, seed=9)[:, 0]
-    found = set(map(tuple, candidates(hashes).tolist()))
+    pairs, crowded = candidates(hashes)
+    found = set(map(tuple, pairs.tolist()))
+    assert not crowded.any()
     by_force = brute_force(hashes)
     assert all(by_force[pair] <= BITS_APART for pair in found)
     near = {pair for pair, bits in by_force.items() if bits <= 8}
@@ -46,7 +48,7 @@ def test_the_same_pairs_as_by_comparing_all_with_all() -> None:
 def test_most_pairs_at_the_limit_are_found_among_many() -> None:
     hashes = random_hashes(20_000, 1)
     copies = flip(hashes[:500, 0], BITS_APART)[:, None]
-    found = candidates(np.concatenate([hashes, copies]))
+    found, _ = candidates(np.concatenate([hashes, copies]))
     expected = np.stack([np.arange(500), 20_000 + np.arange(500)], axis=1)
     share = len(set(map(tuple, found.tolist())) & set(map(tuple, expected.tolist()))) / 500
     assert share > 0.85
@@ -54,19 +56,30 @@ def test_most_pairs_at_the_limit_are_found_among_many() -> None:
 
 def test_pairs_are_ascending_and_unique() -> None:
     hashes = np.repeat(random_hashes(50, 5), 3, axis=0)
-    pairs = candidates(hashes)
+    pairs, _ = candidates(hashes)
     assert (pairs[:, 0] < pairs[:, 1]).all()
     assert np.unique(pairs, axis=0).tolist() == pairs.tolist()
     assert len(pairs) == 50 * 3
 
 
 def test_many_equal_hashes_take_no_quadratic_number_of_pairs() -> None:
-    hashes = np.zeros((5000, 1), np.uint64)
-    pairs = candidates(hashes)
-    assert len(pairs) <= NEIGHBOURS * len(hashes)
-    assert set(pairs.ravel().tolist()) == set(range(5000))  # each with some other
+    alike = flip(np.zeros(5000, np.uint64), 3)[:, None] * np.ones(5, np.uint64)
+    others = random_hashes(500, 5)
+    hashes = np.concatenate([alike, others])
+    copies = np.concatenate([hashes, flip(others[:, 0], 4)[:, None] * np.ones(5, np.uint64)])
+    for each in (np.zeros((5000, 1), np.uint64), alike, copies):
+        pairs, crowded = candidates(each)
+        assert len(pairs) <= (ENOUGH + NEIGHBOURS) * len(each)
+        partners = np.bincount(pairs.ravel(), minlength=len(each))
+        assert (crowded == (partners >= ENOUGH)).all()
+        assert crowded[:5000].all()
+        assert not crowded[5000:].any()
+    rest = pairs[pairs[:, 0] >= 5000]  # these are found as ever
+    assert {(5000 + number, 5500 + number) for number in range(500)} <= set(map(tuple, rest))
 
 
 def test_no_images_and_one_image_have_no_pairs() -> None:
-    assert candidates(random_hashes(0, 5)).shape == (0, 2)
-    assert candidates(random_hashes(1, 5)).shape == (0, 2)
+    for count in (0, 1):
+        pairs, crowded = candidates(random_hashes(count, 5))
+        assert pairs.shape == (0, 2)
+        assert crowded.tolist() == [False] * count

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
+from sklearn.datasets import load_digits
 
-from inspection.chance import LARGEST_DISTANCE, chance_distance
+from inspection.chance import LARGEST_DISTANCE, chance_distance, duplicate_distance
+from inspection.images import thumbnails
+from inspection.similarity import all_distances
 
 
 @pytest.mark.parametrize("dimension", [2, 4, 8])
@@ -35,8 +38,28 @@ def test_duplicates_in_the_sample_change_little() -> None:
     assert planted == pytest.approx(clean, rel=0.2)
 
 
-def test_too_few_images_say_nothing() -> None:
+def test_too_few_images_say_nothing_about_chance() -> None:
     assert chance_distance(np.ones(99), 14, expected=1) == 0
+
+
+@pytest.mark.parametrize("count", [2, 5, 14, 40])
+def test_the_least_distance_has_few_pairs_of_digits(count: int) -> None:
+    """The most alike of all images: their distances, without an estimate, give no false alarm."""
+    grey = (load_digits().images[:, None] * 255 / 16).repeat(3, axis=1)
+    digits = thumbnails(grey.astype(np.uint8))
+    generator = np.random.default_rng(count)
+    wrong = 0
+    for _ in range(100):
+        chosen = all_distances(digits[generator.permutation(len(digits))[:count]])
+        wrong += (chosen < duplicate_distance(np.empty(0), count, expected=1)).sum()
+    assert wrong <= 8
+
+
+def test_what_the_images_tell_counts_where_it_is_more() -> None:
+    points = np.random.default_rng(0).random((800, 8)) / 2
+    told = chance_distance(pdist(points), len(points), expected=1)
+    assert duplicate_distance(pdist(points), len(points), expected=1) == told
+    assert duplicate_distance(np.zeros(1000), 46, expected=1) > 0.01  # copies pass for chance
 
 
 @pytest.mark.parametrize("distances", [np.zeros(1000), np.ones(1000), np.full(1000, 0.01)])

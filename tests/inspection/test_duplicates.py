@@ -1,6 +1,7 @@
 """Planted duplicates are found, and nothing else; compared with a comparison of all with all."""
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,39 @@ def test_few_images_are_searched_for_equal_ones(
     assert [(pair.first, pair.second) for pair in found.pairs] == [
         (number, count + number) for number in range(count)
     ]
+
+
+@pytest.mark.parametrize("count", [2, 6, 10, 30])
+@pytest.mark.parametrize("copies", [1, 2, "half"])
+def test_few_images_are_searched_for_near_duplicates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, copies: int | str
+) -> None:
+    """Also where half of all images are copies, labelled otherwise."""
+    planted = min(count // 2, count if copies == "half" else int(copies))
+    images = photographs(count - planted, SIZE, seed=count)
+    changed = [
+        np.asarray(Image.open(io.BytesIO(CHANGES[number % len(CHANGES)](image))).resize((32, 32)))
+        for number, image in enumerate(images[:planted])
+    ]
+    small = [np.asarray(as_image(image).resize((32, 32))) for image in images]
+    train, test = (np.stack(each).transpose(0, 3, 1, 2) for each in (small, changed))
+    found = search(tmp_path, monkeypatch, (train, [0] * len(train)), (test, [1] * planted))
+    assert {pair[:2] for pair in found.pairs} == {(n, len(train) + n) for n in range(planted)}
+
+
+def test_many_frames_of_one_scene_are_all_found_and_not_all_with_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 3, (600, 3, 32, 32))
+    frames = (photographs(1, 32) * 0.8 + 20 + noise).clip(0, 255).astype(np.uint8)
+    others = photographs(400, 32, seed=1)
+    train = np.concatenate([frames[:500], others])
+    found = search(tmp_path, monkeypatch, (train, [0] * 900), (frames[500:], [0] * 100))
+    assert found.crowded == 600
+    assert found.in_train.tolist() == list(range(900, 1000))
+    ends = np.array([pair[:2] for pair in found.pairs])
+    assert set(ends.ravel().tolist()) == {*range(500), *range(900, 1000)}
+    assert len(ends) < 600 * 130
 
 
 def test_the_search_does_not_depend_on_the_size_of_its_blocks(

@@ -65,11 +65,14 @@ def test_flat_images_and_skipped_files_are_counted_and_named(
     ]
 
 
-def of_duplicates(leaked: int, tests: int, disagree: int = 0, within: int = 0) -> list[str]:
+def of_duplicates(
+    leaked: int, tests: int, disagree: int = 0, within: int = 0, crowded: int = 0
+) -> list[str]:
     duplicates = {
         "exact": {"within_train": within},
         "near": {"within_train": 0},
         "labels_disagree": disagree,
+        "crowded_images": crowded,
     }
     images = {"test": tests}
     return about_duplicates(
@@ -97,6 +100,13 @@ def test_disagreeing_labels_and_duplicates_within_train_are_said() -> None:
     assert sentences[0].startswith("The labels of 1 pair of duplicates disagree")
     assert sentences[1].startswith("The training set holds 2 pairs of duplicates")
     assert of_duplicates(0, 10) == []
+
+
+def test_numbers_are_the_least_where_the_search_ended_early() -> None:
+    leak, rest = of_duplicates(2, 10, crowded=3)
+    assert leak.startswith("At least 2 test images are also in the training set")
+    assert rest.startswith("3 images with 100 or more that look similar")
+    assert "there may be more duplicates" in rest
 
 
 def test_imbalance_and_small_classes_are_said_by_name() -> None:
