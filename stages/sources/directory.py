@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from common.errors import UserError
 from sources.decode import UnreadableError
+from sources.hidden import is_hidden
 
 LARGEST_FILE = 2**29  # bytes; as many pixels as Pillow allows take no more with 16 bits per channel
 # A pipe that took a file's place is opened at once, so that it can be refused.
@@ -23,7 +24,10 @@ class File(NamedTuple):
 
 
 class Directory:
-    """The regular files in a directory and below, and links to such files."""
+    """The files in a directory and below, and links to files.
+
+    A pipe, a socket or a link to nothing or to a folder, if hidden, counts as an empty file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,6 +50,8 @@ class Directory:
                         elif entry.is_file():
                             # entry.stat() may be out of date on Windows.
                             yield File(name, *stamp(os.stat(entry.path)))  # noqa: PTH116
+                        elif is_hidden(name):
+                            yield File(name, 0, 0)
                         else:
                             raise UserError(
                                 f"{self.path}: {name!r} is a device, or a link to a folder or to "

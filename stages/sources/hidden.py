@@ -7,9 +7,15 @@ from pathlib import Path
 
 from common.errors import printable
 
-# What file managers and data sets put beside images; a short list, since all else is worth a word.
+# What cameras, file managers and data sets put beside images; a short list, since all else is worth
+# an error: an archive may hold images, and a drawing may have been meant as one.
 NAMES = ("thumbs.db", "desktop.ini", "readme", "license")
-TEXTS = (".csv", ".htm", ".html", ".json", ".jsonl", ".md", ".tsv", ".txt", ".xml", ".yaml", ".yml")
+TEXTS = (".doc", ".docx", ".htm", ".html", ".ipynb", ".log", ".md", ".pdf", ".py", ".rtf", ".txt")
+TABLES = (".csv", ".json", ".jsonl", ".tsv", ".xls", ".xlsx", ".xml", ".yaml", ".yml")
+FILMS = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+SOUNDS = (".m4a", ".mp3", ".ogg", ".wav")
+EDITS = (".aae", ".xmp")  # of an image, by Apple and Adobe
+NO_IMAGES = (*TEXTS, *TABLES, *FILMS, *SOUNDS, *EDITS)
 
 
 def report_hidden(names: Iterable[str], path: Path) -> None:
@@ -34,7 +40,7 @@ def is_hidden(name: str) -> bool:
     parts = name.split("/")
     file = parts[-1].lower()
     return (
-        file.endswith(TEXTS)
+        file.endswith(NO_IMAGES)
         or file in NAMES
         or any(part.startswith((".", "__MACOSX")) for part in parts)
     )

@@ -1,6 +1,8 @@
 """Images in class folders get their classes and splits from where they lie, in any container."""
 
+import contextlib
 import os
+import socket
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -176,13 +178,33 @@ def test_files_that_are_no_images_are_left_out_and_counted(
         "labels.csv",
         "cat/000.json",
         "cat/000.xml",
+        "cat/IMG_0001.MOV",
+        "cat/IMG_0001.AAE",
+        "dog/film.mp4",
+        "dog/paper.pdf",
     ]
     lay_out(mine, images(cat=5, dog=5) | dict.fromkeys(others, b"x"))
     found = bring_folder(mine)
     assert sum(found["dataset"]["counts"].values()) == 10
     lines = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
     assert len(lines) == 1
-    assert "11 files left out, hidden or no images, such as .git/config" in lines[0]
+    assert "15 files left out, hidden or no images, such as .git/config" in lines[0]
+
+
+@pytest.mark.timeout(20)  # reading a pipe waits forever
+def test_hidden_pipes_sockets_and_broken_links_are_left_out(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lay_out(mine, images(cat=5, dog=5) | {".cache/x": b""})
+    os.mkfifo(mine / "cat/.pipe")
+    (mine / ".cache/nothing").symlink_to("nowhere")
+    (mine / ".cache/folder").symlink_to(mine / "dog")
+    # A socket's path has at most 100 characters.
+    with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(mine):
+        server.bind(".socket")
+    found = bring_folder(mine)
+    assert sum(found["dataset"]["counts"].values()) == 10
+    assert "5 files left out" in capsys.readouterr().err
 
 
 def test_a_gitignore_as_in_the_default_folder_is_left_out_without_a_word(
