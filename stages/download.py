@@ -7,7 +7,8 @@ reports/skipped.csv: the image files that could not be read, if download.unreada
 archives of the CIFARs stay in data/archives, so that nothing is fetched twice.
 
 60,000 JPEGs of 32 x 32 take about 10 s on two cores. Memory is 0.1 GB, and up to 0.4 GB with large
-images, whatever their number. The arrays take N * 3 * H * W bytes on disk.
+images, whatever their number; a single image of more than 20 million pixels takes 4 to 12 bytes for
+each of them. The arrays take N * 3 * H * W bytes on disk.
 """
 
 from common.stage import exit_on_interrupt, run

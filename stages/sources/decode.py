@@ -140,8 +140,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
             "floating-point pixels have no defined range; save it with 8 or 16 bits"
         )
     if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        white = Image.new("RGB", image.size, "white")
+        shown = image if image.mode == "RGBA" else image.convert("RGBA")
+        white.paste(shown, mask=shown)  # half the memory of Image.alpha_composite
+        return white
     return image.convert("RGB")
 
 

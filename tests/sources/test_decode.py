@@ -1,13 +1,19 @@
 """Image files of any kind and shape become uint8 RGB of one size."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from common.arrays import Array
 from common.section import Fit
-from helpers import encode, solid
+from helpers import STAGES, encode, solid
 from sources.decode import decode_image
+from sources.parallel import BYTES_PER_PIXEL
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 
@@ -174,3 +180,35 @@ def test_an_image_is_turned_as_its_exif_says(orientation: int) -> None:
     exif[0x0112] = orientation
     decoded = decode(encode(Image.fromarray(np.ascontiguousarray(stored)), exif=exif))
     assert (decoded.transpose(1, 2, 0) == upright).all()
+
+
+# Prints by how much decoding a file raises the peak of memory.
+MEASURE = """
+import re, sys
+from pathlib import Path
+from sources.decode import decode_image
+
+def peak():
+    return 1024 * int(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
+
+content = Path(sys.argv[1]).read_bytes()
+before = peak()
+decode_image(content, 8, "squash")
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures as Linux does")
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "I;16", "I"])
+def test_decoding_takes_no_more_memory_than_download_reckons_with(
+    tmp_path: Path, mode: str
+) -> None:
+    """Turned images, since turning takes a copy."""
+    turned = Image.Exif()
+    turned[274] = 6
+    path = tmp_path / "large.tif"
+    Image.new(mode, (4000, 4000)).save(path, exif=turned)
+    run = [sys.executable, "-c", MEASURE, str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(STAGES)}
+    output = subprocess.run(run, env=environment, capture_output=True, check=True).stdout
+    assert 4000**2 < int(output) <= BYTES_PER_PIXEL * 4000**2 + 2**24
