@@ -8,6 +8,8 @@
                                        [--seeds 0 1 2]
     python tools/benchmark.py growth [--images 50000] [--times 1 2 4 10]
     python tools/benchmark.py augmentation [--repeats 3]
+    python tools/benchmark.py few --source IMAGES [--per-class 25 100 400] [--seeds 0 1 2 3 4]
+                                  [--recipes frozen] [--weights MODEL.safetensors] [--size 192]
     python tools/benchmark.py download
 
 ``training`` compares the train stage, with the recipe ``tutorial``, with the usual loop of the same
@@ -18,7 +20,9 @@ seconds are those of the epochs, without imports. ``growth`` runs download, trai
 ``quick``) and evaluate on more and more images; seconds are those of the whole stage, and CPU
 seconds are what to compare on a machine that others use. ``augmentation`` compares the keys for
 photographs under ``augment`` with torchvision's v2 transforms in a DataLoader with 2 workers.
-``download`` compares one and two mirrors.
+``few`` trains recipes on few images per class of IMAGES, a folder with train/ and test/, whose test
+images stay the same; the pretrained networks get their weights from a file that is named after
+timm's model, or as the recipe says. ``download`` compares one and two mirrors.
 
 What is compared runs one after the other, each stage in a process of its own. Memory is the largest
 resident memory of a process, which Linux and macOS tell. Images are generated unless --arrays names
@@ -45,6 +49,7 @@ from pathlib import Path
 import download_benchmark
 from benchmarking import comparisons
 from benchmarking.comparisons import Row
+from benchmarking.few import few
 
 
 def main() -> None:
@@ -56,8 +61,9 @@ def main() -> None:
 
         table = augmentation.measure(options.repeats)
     else:
+        measure = few if options.what == "few" else getattr(comparisons, options.what)
         with tempfile.TemporaryDirectory() as folder:
-            table = getattr(comparisons, options.what)(Path(folder), options)
+            table = measure(Path(folder), options)
     print(f"\n{machine()}\n")
     print_table(table)
 
@@ -94,7 +100,19 @@ def parse() -> argparse.Namespace:
         one.add_argument("--repeats", type=int, default=3, help="%(default)s; the median counts")
     accuracy.add_argument("--seeds", nargs="+", type=int, default=[0], help="0")
     growth.add_argument("--times", nargs="+", type=int, default=[1, 2, 4, 10], help="1 2 4 10")
+    add_few(each.add_parser("few"), list(recipes))
     return parser.parse_args()
+
+
+def add_few(parser: argparse.ArgumentParser, recipes: list[str]) -> None:
+    few_recipes = ["quick", "accurate", "frozen", "transfer"]
+    parser.add_argument("--source", type=Path, required=True, help="a folder with train/ and test/")
+    parser.add_argument("--per-class", nargs="+", type=int, default=[25, 100, 400])
+    parser.add_argument("--test-per-class", type=int, default=200, help="%(default)s")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--recipes", nargs="+", choices=recipes, default=few_recipes)
+    parser.add_argument("--weights", type=Path, help="for the pretrained networks")
+    parser.add_argument("--size", type=int, default=192, help="their image size; %(default)s")
 
 
 def machine() -> str:
