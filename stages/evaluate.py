@@ -28,7 +28,7 @@ from common.stage import exit_on_interrupt, run
 if __name__ == "__main__":
     exit_on_interrupt()  # importing what follows takes seconds
 
-from common.arrays import load_images, read_file_names
+from common.arrays import ImageFile, load_images, read_file_names
 from common.errors import UserError, printable
 from common.files import ARRAYS, REPORTS, write_json, write_text
 from common.params import load_params
@@ -40,16 +40,16 @@ from evaluation.charts import (
     draw_reliability,
 )
 from evaluation.curves import draw_history
-from evaluation.explained import draw_explained, explain_mistakes
+from evaluation.explained import Explained, draw_explained, explain_mistakes
 from evaluation.galleries import draw_filters, draw_mistakes
-from evaluation.history import read_history, validation_metrics
+from evaluation.history import Row, read_history, validation_metrics
 from evaluation.metrics import Measurements, measure, records
 from evaluation.model_card import model_card
 from evaluation.provenance import trace
 from evaluation.report import report_html
 from evaluation.verdict import about_the_seed, verdicts
 from figures.style import save_figure
-from model.classifier import predict
+from model.classifier import Classifier, predict
 from model.device import select_device
 from model.file import check_fits, load_classifier
 from model.memory import keep_freed_memory
@@ -68,7 +68,7 @@ def main() -> None:
     classifier = load_classifier(augmentation=params.evaluate.test_time_augmentation)
     classifier.to(select_device(params.machine.device))
     check_fits(classifier, test.dataset)
-    description, classes = classifier.description, test.dataset.classes
+    description = classifier.description
     origin = trace(classifier, test.dataset, params.download)
 
     keep_freed_memory()
@@ -76,11 +76,20 @@ def main() -> None:
         classifier, test.images, range(len(test.images)), params.machine.predict_batch_size
     ).numpy()
     validation = validation_metrics(history, description.best_epoch)
-    measured = measure(probabilities, test.labels, classes, files, validation)
-
+    measured = measure(probabilities, test.labels, description.classes, files, validation)
     explained = explain_mistakes(classifier, test.images, measured.predictions)
 
-    per_class, title = measured.per_class, description.title
+    write_tables(measured)
+    draw_figures(measured, explained, classifier, test.images, history)
+    page = report_html(measured, description, test.dataset, origin, explained.missing)
+    write_text(REPORTS / "report.html", page)
+    card = model_card(measured, classifier, test.dataset, origin, len(history))
+    write_text(REPORTS / "model_card.md", card)
+    print_results(measured, description.seed)
+
+
+def write_tables(measured: Measurements) -> None:
+    per_class = measured.per_class
     write_json(REPORTS / "metrics.json", measured.headline)
     write_json(
         REPORTS / "class_accuracy.json",
@@ -88,22 +97,27 @@ def main() -> None:
     )
     write_csv(REPORTS / "class_accuracy.csv", records(per_class))
     write_csv(REPORTS / "predictions.csv", records(measured.predictions))
+
+
+def draw_figures(
+    measured: Measurements,
+    explained: Explained,
+    classifier: Classifier,
+    images: ImageFile,
+    history: list[Row],
+) -> None:
+    title, classes = classifier.description.title, classifier.description.classes
     for name, figure in [
-        ("class_accuracy", draw_class_accuracy(per_class, title)),
+        ("class_accuracy", draw_class_accuracy(measured.per_class, title)),
         ("confusion", draw_confusion(measured.matrix, classes, title)),
         ("reliability", draw_reliability(measured.bins, title)),
         ("coverage", draw_coverage(measured.curve, measured.thresholds, title)),
-        ("mistakes", draw_mistakes(test.images, measured.predictions, title)),
+        ("mistakes", draw_mistakes(images, measured.predictions, title)),
         ("mistakes_explained", draw_explained(explained, title)),
         ("history", draw_history(history, title)),
         ("filters", draw_filters(classifier.network, title)),
     ]:
         save_figure(figure, REPORTS / f"{name}.png")
-    page = report_html(measured, description, test.dataset, origin, explained.missing)
-    write_text(REPORTS / "report.html", page)
-    card = model_card(measured, classifier, test.dataset, origin, len(history))
-    write_text(REPORTS / "model_card.md", card)
-    print_results(measured, description.seed)
 
 
 def print_results(measured: Measurements, seed: int) -> None:

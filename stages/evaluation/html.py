@@ -13,7 +13,7 @@ from common.errors import printable
 from figures.style import DPI
 
 Html = NewType("Html", str)
-LARGEST = 200_000  # bytes of a PNG that is embedded as it is; a dozen of them stay below 2.5 MB
+LARGEST = 300_000  # bytes of a PNG that is embedded as it is; a dozen of them stay below 5 MB
 WIDEST = 1400  # pixels of one that is not
 CSS_PIXELS = 96  # per inch
 
