@@ -37,8 +37,8 @@ class Metadata(Description):
 
 def save_classifier(classifier: Classifier, path: Path = files.MODEL) -> None:
     """Write the model file, whole or not at all. Equal classifiers give equal bytes."""
-    weights = {
-        name: tensor.detach().cpu().contiguous()
+    weights = {  # cloned: safetensors refuses tensors that layers share, as in timm's coat
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in classifier.network.state_dict().items()
     }
     metadata = Metadata(**dict(classifier.description), sha256="")

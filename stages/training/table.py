@@ -35,12 +35,16 @@ def check_image_sizes(network: nn.Module, recipe: Recipe, image_size: int) -> No
 @torch.inference_mode()
 def run_once(network: nn.Module, image_size: int) -> dict[str, torch.Size]:
     """Run a network on one black image; return the output shape, (1, ...), of each child module by
-    its name.
+    its name. Those that return several tensors, as some of timm's do, are left out.
     """
     shapes = {}
 
     def watch(name: str, layer: nn.Module) -> RemovableHandle:
-        return layer.register_forward_hook(lambda *call: shapes.update({name: call[-1].shape}))
+        def note(_: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, torch.Tensor):
+                shapes[name] = output.shape
+
+        return layer.register_forward_hook(note)
 
     hooks = [watch(name, layer) for name, layer in network.named_children()]
     network.eval()(torch.zeros(1, 3, image_size, image_size))  # eval: batch norm learns nothing

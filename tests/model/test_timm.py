@@ -157,6 +157,20 @@ def test_a_network_of_each_family_is_trained_saved_loaded_and_predicts(
 
 
 @needs_timm
+@pytest.mark.parametrize(("model", "size"), [("coat_lite_tiny", 32), ("pit_ti_224", 64)])
+def test_networks_with_ways_of_their_own_can_be_loaded(
+    model: str, size: int, tmp_path: Path
+) -> None:
+    """Layers of coat share tensors, and those of pit return several."""
+    classifier = classifier_of(model, size).eval()
+    images = torch.from_numpy(random_images(1, size))
+    assert "total" in layer_table(classifier.network, size)
+    save_classifier(classifier, tmp_path / "model.safetensors")
+    loaded = load_classifier(tmp_path / "model.safetensors").eval()
+    assert torch.equal(loaded(images), classifier(images))
+
+
+@needs_timm
 def test_the_mean_of_two_heads_is_no_head_to_train() -> None:
     head = Head(classifier_of("levit_128s", 64))
     line = refused(lambda: check_only_layer(head))
