@@ -216,9 +216,10 @@ def all_rates_are_tried(checkout: Checkout, printed: str) -> None:
     for commit in json.loads(checkout.dvc("exp", "show", "--json")):
         for experiment in commit["experiments"] or []:
             data = experiment["revs"][0]["data"]
-            rate = data["params"]["params.yaml"]["data"]["recipes"]["quick"]["learning_rate"]
+            rate = data["params"]["params.yaml"]["data"]["recipes"]["digits"]["learning_rate"]
             found[rate] = data["metrics"]["reports/metrics.json"]["data"]["val_acc"]
     assert found.keys() >= {0.02, 0.05, 0.1}
+    assert len(set(found.values())) > 1, "the sweep changes nothing"
     assert "…" not in printed
     assert all(
         re.search(rf"\[[\w-]+\] .* {found[rate]} .* {rate} ", printed) for rate in (0.02, 0.05, 0.1)
