@@ -26,11 +26,19 @@ def timm_network(options: Timm, image_size: int, classes: int) -> nn.Module:
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"timm's {options.model} does not take images of {image_size} pixels ({reason}); its "
-            f"weights are for {published.input_size[-1]}; choose another download.image_size or "
+            f"timm's {options.model} does not take images of {image_size} pixels ({reason}); it is "
+            f"published for {published_size(options)}; choose another download.image_size or "
             "another network"
         ) from None
     return network
+
+
+def published_size(options: Timm) -> int:
+    """Return the width and height in pixels of the images that a model is published for."""
+    import timm
+
+    published: Any = timm.get_pretrained_cfg(options.model)
+    return int(published.input_size[-1])
 
 
 def published_normalization(options: Timm) -> Normalization:

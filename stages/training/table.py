@@ -5,8 +5,9 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from common.errors import UserError
-from common.network_options import LIBRARIES
+from common.network_options import LIBRARIES, Timm
 from common.recipes import Recipe
+from model.timm import published_size
 
 
 def check_image_sizes(network: nn.Module, recipe: Recipe, image_size: int) -> None:
@@ -24,7 +25,9 @@ def check_image_sizes(network: nn.Module, recipe: Recipe, image_size: int) -> No
         for size in sizes:
             run_once(network, size)
     except (RuntimeError, ValueError, AssertionError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(recipe.network, Timm):
+            reason += f"; it is published for {published_size(recipe.network)}"
         raise UserError(
             f"{recipe.network.name}'s {recipe.network.model} does not take images of "
             f"{' and '.join(map(str, sizes))} pixels ({reason}); choose another "
