@@ -92,7 +92,8 @@ def of_duplicates(
 def test_the_flattery_is_the_share_of_leaked_test_images(
     leaked: int, tests: int, words: str
 ) -> None:
-    assert of_duplicates(leaked, tests) == [words.format("accuracy is flattered")]
+    where = " reports/duplicates.csv names them."
+    assert of_duplicates(leaked, tests) == [words.format("accuracy is flattered") + where]
 
 
 def test_disagreeing_labels_and_duplicates_within_train_are_said() -> None:
