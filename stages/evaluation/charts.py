@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from common.arrays import Array
 from figures.style import (
@@ -173,6 +172,7 @@ def draw_coverage(curve: pd.DataFrame, thresholds: pd.DataFrame, subtitle: str) 
     percents = thresholds["percent"]
     errors = [percents - thresholds["percent_low"], thresholds["percent_high"] - percents]
     floor = 10 * np.floor(min(thresholds["percent_low"].min(), 99) / 10)
+    step = next(step for step in (2, 5, 10, 20) if 100 - floor <= 6 * step)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 5))
         axes = figure.subplots()
@@ -183,7 +183,7 @@ def draw_coverage(curve: pd.DataFrame, thresholds: pd.DataFrame, subtitle: str) 
         axes.plot([], [], "o", color=ORANGE, label=words)
         label_apart(axes, thresholds, apart=6)
         axes.set(xlim=(-3, 103), xticks=range(0, 101, 20), ylim=(floor, 100 + (100 - floor) / 12))
-        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_yticks(np.arange(100, floor - 1, -step))
         axes.set(xlabel="images answered, %", ylabel="accuracy of these, %")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0)
         figure.tight_layout(rect=(0, 0, 1, 1 - (HEADER - 6) / (5 * POINTS)))
@@ -196,6 +196,6 @@ def label_apart(axes: Axes, thresholds: pd.DataFrame, apart: float) -> None:
     written = -apart
     for _, row in thresholds.sort_values("share").iterrows():
         if row["share"] - written >= apart:
-            place: Any = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
+            place: Any = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
             axes.annotate(f"{row['confidence']:g}", (row["share"], row["percent_high"]), **place)
             written = row["share"]

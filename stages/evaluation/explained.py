@@ -63,8 +63,8 @@ def draw_explained(explained: Explained, subtitle: str) -> Figure:
         actual, predicted = (shorten(row[key], CLASS_LENGTH) for key in ("actual", "predicted"))
         captions += [
             Caption(actual, name=row["file"]),
-            Caption(f"→ {predicted}, {100 * row['confidence']:.1f} %"),
-            Caption(f"{actual}, {100 * row['actual_probability']:.1f} %"),
+            Caption(f"→ {predicted}\n{100 * row['confidence']:.1f} %"),
+            Caption(f"{actual}\n{100 * row['actual_probability']:.1f} %"),
         ]
     words = "image, what speaks for the predicted class, what for the actual"
     if explained.missing:

@@ -63,7 +63,7 @@ MISTAKES = {
     "confidence": ("number", "{confidence:.1%}"),
 }
 THRESHOLDS = {
-    "confidence": ("number", "{confidence:g}"),
+    "answered if": ("text", "confidence ≥ {confidence:g}"),
     "images answered, %": ("number", "{share:.1f}"),
     "accuracy of these, %": (
         "number",

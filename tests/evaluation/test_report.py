@@ -152,12 +152,12 @@ def test_without_heat_maps_the_reason_is_said_and_the_plain_mistakes_are_shown(
 def test_the_thresholds_of_confidence_are_listed_with_intervals(tmp_path: Path) -> None:
     names = class_names(10)
     page = Page(made_page(tmp_path, names))
-    start = next(index for index, row in enumerate(page.rows) if row[0] == "confidence") + 1
+    start = next(index for index, row in enumerate(page.rows) if row[0] == "answered if") + 1
     expected = make_measurements(names).thresholds.to_dict("records")
     assert len(expected) > 5
     assert page.rows[start : start + len(expected)] == [
         [
-            f"{row['confidence']:g}",
+            f"confidence ≥ {row['confidence']:g}",
             f"{row['share']:.1f}",
             f"{row['percent']:.1f} ({row['percent_low']:.1f} to {row['percent_high']:.1f})",
         ]
