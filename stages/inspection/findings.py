@@ -107,7 +107,7 @@ def about_duplicates(data: dict[str, Any]) -> list[str]:
         least = "At least " if duplicates["crowded_images"] else ""
         sentences.append(
             f"{least}{number(leaked, 'test image')} {are} also in the training set: accuracy is "
-            f"flattered by up to {points} points. reports/duplicates.csv names them."
+            f"flattered by up to {points} points. reports/duplicates.csv lists the pairs."
         )
     if disagreeing := duplicates["labels_disagree"]:
         sentences.append(

@@ -92,7 +92,7 @@ def of_duplicates(
 def test_the_flattery_is_the_share_of_leaked_test_images(
     leaked: int, tests: int, words: str
 ) -> None:
-    where = " reports/duplicates.csv names them."
+    where = " reports/duplicates.csv lists the pairs."
     assert of_duplicates(leaked, tests) == [words.format("accuracy is flattered") + where]
 
 
