@@ -1,8 +1,9 @@
 """Train a network by a recipe.
 
-Reads data/arrays (training images, labels and keys) and params train, machine and the recipe in
-use; writes models/classifier.safetensors, reports/history.csv and reports/timing.csv. The test set
-is never opened.
+Reads data/arrays (training images, labels and keys), params train, machine and the recipe in use,
+and the file or published file of initial weights that it may name; writes
+models/classifier.safetensors, reports/history.csv and reports/timing.csv. The test set is never
+opened.
 
 A killed training resumes from models/resume.state and ends in the same bytes as an undisturbed one.
 Several processes, started by machine.processes, torchrun, srun or PyTorchJob, train data-parallel.

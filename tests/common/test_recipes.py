@@ -79,6 +79,17 @@ def change(project: Project, recipe: str, **changes: Any) -> None:
         ),
         (
             "transfer",
+            {"network__pretrained": "weights.bin"},
+            "network.pretrained is 'weights.bin'; it must be true or false or the path of a "
+            ".safetensors or .pth file",
+        ),
+        (
+            "quick",
+            {"network__pretrained": True},
+            "network.pretrained is True; it must be the path of a .safetensors or .pth file",
+        ),
+        (
+            "transfer",
             {"network__model": "resnet19"},
             "network.model is 'resnet19'; did you mean 'resnet18'? choose from alexnet",
         ),
