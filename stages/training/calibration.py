@@ -7,8 +7,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 from torch import Tensor
 
 from common.arrays import Array
@@ -50,6 +48,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         loss falls for ever towards 0, and where their own classes' logits are below the mean, for
         ever towards infinity.
     """
+    from scipy.optimize import minimize_scalar  # scipy takes time, and is needed here alone
+
     values, truth = logits.double().numpy(), labels.numpy()
     of_the_truth = values[np.arange(len(truth)), truth]
     if not np.isfinite(values).all():
@@ -67,5 +67,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 def cross_entropy(logits: Array, labels: Array) -> float:
     """Return the mean cross-entropy in nats of logits, float64 (n, classes)."""
+    from scipy.special import logsumexp
+
     losses = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
     return float(losses.mean())

@@ -8,6 +8,7 @@ from torch.optim import lr_scheduler
 
 from common.recipes import Muon as MuonOptions
 from common.recipes import Recipe
+from training.eager import AdamW, Eager, Sgd
 
 
 def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
@@ -20,14 +21,14 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
     if options.name == "muon":
         return Muon(recipe, parameters)
     if options.name == "adamw":
-        return torch.optim.AdamW(
+        return AdamW(
             parameters.values(),
             lr=recipe.learning_rate,
             betas=(options.momentum, 0.999),
             weight_decay=options.weight_decay,
             fused=fused,
         )
-    return torch.optim.SGD(
+    return Sgd(
         parameters.values(),
         lr=recipe.learning_rate,
         momentum=options.momentum,
@@ -51,7 +52,7 @@ def build_schedule(
     return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Eager):
     """Orthogonalized momentum for filters and hidden matrices (arXiv:2502.16982), SGD for the other
     parameters.
 
