@@ -14,11 +14,15 @@ def views(images: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
     """
     if kind == "none":
         return [images]
-    count = images.shape[0]  # torch.export would take len(images) for a constant
-    unflipped = torch.zeros(count, dtype=torch.bool, device=images.device)
-    pixels = (0, -1, 1) if kind == "mirror_shift" else (0,)
-    shifts = [torch.full((count, 2), by, device=images.device) for by in pixels]
-    return [move(images, shift, flips) for shift in shifts for flips in (unflipped, ~unflipped)]
+    chosen = [images, images.flip(3)]
+    if kind == "mirror_shift":
+        count = images.shape[0]  # torch.export would take len(images) for a constant
+        unflipped = torch.zeros(count, dtype=torch.bool, device=images.device)
+        shifts = [torch.full((count, 2), by, device=images.device) for by in (-1, 1)]
+        chosen += [
+            move(images, shift, flips) for shift in shifts for flips in (unflipped, ~unflipped)
+        ]
+    return chosen
 
 
 def move(images: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
