@@ -27,6 +27,12 @@ RUNS: dict[str, dict[str, Any]] = {
         "recipes__quick__augment__brightness": 0.2,
         "recipes__quick__augment__erasing": 0.25,
     },
+    "digits": {
+        "recipes__digits__trainable": "head",
+        "recipes__digits__views": 2,
+        "recipes__digits__augment__flip": "random",
+        "recipes__digits__epochs": 1,
+    },
     "accurate": {
         "recipes__accurate__network__channels": [8, 8],
         "recipes__accurate__precision": "float32",
