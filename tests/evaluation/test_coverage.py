@@ -70,3 +70,9 @@ def test_a_classifier_that_is_always_equally_sure_has_one_threshold() -> None:
     probabilities = np.tile(np.array([0.8, 0.2], np.float32), (7, 1))
     table = at_thresholds(coverage_curve(probabilities, np.zeros(7, np.int64)))
     assert table[["confidence", "n", "correct"]].to_numpy().tolist() == [[0, 7, 7]]
+
+
+def test_an_image_at_the_threshold_is_answered() -> None:
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.45, 0.3, 0.25]])
+    table = at_thresholds(coverage_curve(probabilities, np.zeros(2, np.int64)))
+    assert table[["confidence", "n"]].to_numpy().tolist() == [[0, 2], [0.5, 1]]

@@ -31,3 +31,9 @@ def test_a_table_is_aligned_as_its_columns_say() -> None:
         "| x | 2.0 % |",
         "|  | 0.2 % |",
     ]
+
+
+def test_what_only_github_takes_for_markup_is_written_as_a_number() -> None:
+    """Links without brackets, mentions, formulas and emoji, which markdown-it leaves alone."""
+    text = escape("http://example.org somebody@example.org $x$ :rocket: a: b")
+    assert text == ("http&#58;//example.org somebody&#64;example.org &#36;x&#36; &#58;rocket: a: b")
