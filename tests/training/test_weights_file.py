@@ -1,10 +1,7 @@
 """Initial weights from a file: all of them or an error, and nothing in the file is executed."""
 
-import hashlib
 import os
 import pickle
-import shutil
-import signal
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,20 +11,14 @@ import torch
 from torch import Tensor
 from torchvision import models
 
-from common.arrays import load_images
 from common.errors import UserError
-from common.params import load_params
-from evaluation.provenance import facts
 from helpers import refused
 from model.classifier import Classifier
-from model.file import load_classifier, save_classifier
+from model.file import save_classifier
 from models import LENET, WHITENED, make_description, make_recipe, torchvision
-from project import Project
 from training.batches import TrainingData
-from training.checkpoint import compute_fingerprint
 from training.distributed import ProcessGroup
 from training.initial_weights import set_initial_weights
-from trainings import Trainings, described, posix
 
 NORMALIZE = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}
 LAST = {"output.weight", "output.bias"}
@@ -232,67 +223,3 @@ def test_the_weights_of_torchvision_s_networks_are_understood_from_a_file(tmp_pa
     found = load(beginning_with(path, torchvision("googlenet"), image_size=64))
     assert torch.equal(found["conv1.bn.weight"], theirs["conv1.bn.weight"])
     assert not any(name.startswith("aux") for name in found)
-
-
-def test_other_stages_do_not_need_the_file(project: Project) -> None:
-    project.change(recipes__quick__network__pretrained="nowhere.pth")
-    assert load_params().recipe.network.pretrained == "nowhere.pth"
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("nowhere.pth", "network.pretrained is nowhere.pth: no such file; put it there or name"),
-        ("folder.pth", "network.pretrained is folder.pth: no such file"),
-        (
-            "models/classifier.safetensors",
-            "network.pretrained is models/classifier.safetensors, which the train stage itself "
-            "writes; copy the file and name the copy",
-        ),
-    ],
-)
-def test_training_needs_the_file(prepared: Project, name: str, said: str) -> None:
-    Path("folder.pth").mkdir()
-    prepared.change(recipes__quick__network__pretrained=name)
-    assert refused(lambda: prepared.call("train")).startswith(said)
-
-
-def test_a_trained_model_begins_another_training_and_is_named_by_its_checksum(
-    trained: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copy(trained.model, "before.safetensors")
-    trained.change(
-        recipes__quick__network__pretrained="before.safetensors", recipes__quick__learning_rate=1e-6
-    )
-    trained.call("train")
-    assert "before.safetensors: all layers are loaded" in capsys.readouterr().err
-    Path("before.safetensors").rename("kept.safetensors")  # a model does not need it
-    before = load_classifier(Path("kept.safetensors")).network.state_dict()
-    after = load_classifier(trained.model).network.state_dict()
-    for name, tensor in after.items():
-        torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-3)
-    digest = hashlib.sha256(Path("kept.safetensors").read_bytes()).hexdigest()
-    assert described(trained.model)["initial_weights"] == digest
-    found = facts(load_classifier(trained.model), load_images("test").dataset)
-    assert found["SHA-256 of the initial weights"] == digest
-
-
-@posix
-def test_with_another_file_under_the_same_name_training_starts_anew(trainings: Trainings) -> None:
-    project, path = Project(trainings.path), trainings.path / "a.pth"
-    classes = [str(digit) for digit in range(10)]
-    project.change(recipes__quick__network__pretrained="a.pth", recipes__quick__epochs=1000)
-    for factor, said in [(1, "all layers"), (2, "a run with other initial weights, so training")]:
-        weights = tensors(image_size=32, classes=classes)
-        write(path, {name: factor * tensor for name, tensor in weights.items()})
-        assert trainings.run_until_saved([{}], 0, signal.SIGKILL) == [-signal.SIGKILL]
-        assert said in trainings.stderr()
-
-
-def test_the_fingerprint_tells_files_apart(prepared: Project) -> None:
-    options = load_params().train
-    one, other = (
-        compute_fingerprint(make_description(initial_weights=digits), options)
-        for digits in ("a" * 64, "b" * 64)
-    )
-    assert {key for key in one if one[key] != other[key]} == {"initial weights"}
