@@ -222,7 +222,8 @@ def all_rates_are_tried(checkout: Checkout, printed: str) -> None:
     assert len(set(found.values())) > 1, "the sweep changes nothing"
     assert "…" not in printed
     assert all(
-        re.search(rf"\[[\w-]+\] .* {found[rate]} .* {rate} ", printed) for rate in (0.02, 0.05, 0.1)
+        re.search(rf"\[[\w-]+\] .* {found[rate]:g} .* {rate} ", printed)
+        for rate in (0.02, 0.05, 0.1)
     )
 
 
