@@ -8,7 +8,7 @@ import torch
 from project import Project, new_project
 
 # The longest first, so that two workers end at nearly the same time.
-LONGEST = ["test_readme.py", "test_pipeline.py", "test_resume.py", "test_distributed.py"]
+LONGEST = ["test_docs.py", "test_pipeline.py", "test_resume.py", "test_distributed.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
