@@ -1,4 +1,4 @@
-"""docs/own-images.md uses the exported file without PyTorch and gets what predict gets."""
+"""The README uses the exported file without PyTorch and gets what predict gets."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ from predictions import Capture, read_json, run
 for package in export.PACKAGES:
     pytest.importorskip(package, reason=f"{package} is missing: pip install -e '.[export]'")
 
-PAGE = (ROOT / "docs" / "own-images.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
 (SNIPPET,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 EXIF_ORIENTATION = 0x0112
 
