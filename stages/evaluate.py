@@ -128,12 +128,12 @@ def print_results(measured: Measurements, seed: int) -> None:
     for name, row in zip(names, records(per_class), strict=True):
         interval = f"95 % interval {row['percent_low']:.1f} to {row['percent_high']:.1f}"
         print(f"{name:{width}}  {row['percent']:5.1f} %   ({interval})")
-    for sentence in verdicts(headline, per_class):
+    for sentence in [*verdicts(headline, per_class), about_the_seed(seed)]:
         print(sentence)
     interval = f"95 % interval {headline['ci_low']:.2f} to {headline['ci_high']:.2f}"
     print(
         f"accuracy {headline['accuracy']:.2f} % of {len(measured.predictions):,} test images "
-        f"({interval}). {about_the_seed(seed)}"
+        f"({interval}, seed {seed})"
     )
 
 

@@ -3,6 +3,7 @@
     python tools/compare.py [REV_A [REV_B]] [--json]
     python tools/compare.py --experiments [--metric accuracy] [--baseline GROUP]
                             [--json | --csv] [--figure OUT.png]
+    python tools/compare.py --runs [--metric val_acc]
 
 Two models, of any Git revisions or the workspace: the test images are matched by file name and
 label; printed are both accuracies, the difference with its 95 % interval, McNemar's exact p-value
@@ -17,6 +18,10 @@ otherwise, and p is adjusted for the number of groups (Holm). Fewer than three s
 no verdict. Where there is no difference, at most 5 % of the tables say that there is one
 (tests/tools/test_comparison_statistics.py), if the number of seeds was decided on before looking:
 adding seeds until a verdict appears makes one appear too often.
+
+Runs: one line per experiment, HEAD's run and the workspace's, with the parameters in which they
+differ and their metrics, the best by --metric first. Choose by validation images, not by accuracy
+on the test images.
 
 The status is 0 whatever comes out, and 1 when there is nothing to compare. A few seconds, most of
 them for importing DVC, and a tenth of a second per experiment.
@@ -36,6 +41,7 @@ from pathlib import Path
 from common.errors import UserError
 from comparison.changes import explain
 from comparison.experiments import read_runs
+from comparison.listing import runs_as_text
 from comparison.models import Comparison, compare, pair
 from comparison.output import groups_as_csv, groups_as_json
 from comparison.revisions import WORKSPACE
@@ -47,7 +53,9 @@ from shared.output import check_output
 
 def main() -> None:
     arguments = parse()
-    if arguments.experiments:
+    if arguments.runs:
+        print(runs_as_text(read_runs(), arguments.metric))
+    elif arguments.experiments:
         compare_groups(arguments)
     else:
         compare_models(arguments.revisions, arguments.json)
@@ -67,18 +75,26 @@ def parse() -> argparse.Namespace:
         help="two Git revisions; HEAD and the workspace where left out",
     )
     parser.add_argument("--experiments", action="store_true", help="compare groups of experiments")
-    parser.add_argument("--metric", help="what to compare groups by; default: accuracy")
+    parser.add_argument("--runs", action="store_true", help="list experiments one by one")
+    parser.add_argument(
+        "--metric", help="what to compare groups by, accuracy if left out; to sort by"
+    )
     parser.add_argument("--baseline", metavar="GROUP", help="a group or a run; default: HEAD's")
     parser.add_argument("--csv", action="store_true", help="print groups as CSV")
     parser.add_argument("--figure", type=Path, metavar="OUT.png", help="draw the groups")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    if arguments.experiments and arguments.revisions:
-        raise UserError(f"{arguments.revisions[0]}: --experiments takes no revisions; leave it out")
+    groups = arguments.experiments
+    if (groups or arguments.runs) and arguments.revisions:
+        option = "--experiments" if groups else "--runs"
+        raise UserError(f"{arguments.revisions[0]}: {option} takes no revisions; leave it out")
+    if groups and arguments.runs:
+        raise UserError("--experiments and --runs are two lists; choose one")
     if len(arguments.revisions) > 2:
         raise UserError(f"{arguments.revisions[2]}: a third revision; name at most two")
     for option in ("metric", "baseline", "csv", "figure"):
-        if getattr(arguments, option) and not arguments.experiments:
+        allowed = groups or (arguments.runs and option == "metric")
+        if getattr(arguments, option) and not allowed:
             raise UserError(f"--{option} is for groups of experiments; add --experiments")
     if arguments.json and arguments.csv:
         raise UserError("--json and --csv both print to standard output; choose one")

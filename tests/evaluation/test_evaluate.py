@@ -118,11 +118,11 @@ def test_accuracy_is_correct_by_total(evaluated: Project) -> None:
 
 def test_the_last_line_has_accuracy_interval_images_and_seed(evaluated: Project) -> None:
     metrics, labels = read_json(evaluated, "metrics.json"), read_labels(evaluated)
-    assert (evaluated.path / "printed").read_text().splitlines()[-2:] == [
+    assert (evaluated.path / "printed").read_text().splitlines()[-3:] == [
         f"Better than chance: {commonest_answer(labels)}",
+        "This is one model, trained with seed 0; another seed gives another accuracy.",
         f"accuracy {metrics['accuracy']:.2f} % of {len(labels)} test images (95 % interval "
-        f"{metrics['ci_low']:.2f} to {metrics['ci_high']:.2f}). This is one model, trained with "
-        "seed 0; another seed gives another accuracy.",
+        f"{metrics['ci_low']:.2f} to {metrics['ci_high']:.2f}, seed 0)",
     ]
 
 
