@@ -9,20 +9,13 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import (
-    confusion_matrix,
-    log_loss,
-    precision_recall_fscore_support,
-    top_k_accuracy_score,
-)
 
 from common.arrays import Array
 from evaluation.coverage import at_thresholds, coverage_curve
 from evaluation.intervals import wilson
 
-BINS = (
-    15  # of confidence; as many as in "On Calibration of Modern Neural Networks", arXiv 1706.04599
-)
+BINS = 15  # of confidence; as many as in arXiv:1706.04599
+SMALLEST = float(np.finfo(np.float32).eps)  # probability in the loss, which stays finite with it
 
 
 @dataclass(frozen=True)
@@ -55,10 +48,11 @@ def measure(
         files: the names of the images.
         validation: further headline numbers.
     """
-    every = range(len(classes))
-    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), labels=every)
+    matrix = count_confusions(labels, probabilities.argmax(axis=1), len(classes))
     bins, curve = calibrate(probabilities, labels), coverage_curve(probabilities, labels)
-    top_3 = top_k_accuracy_score(labels, probabilities, k=3, labels=every) if every[3:] else None
+    of_the_truth = probability_of(probabilities, labels)
+    among_three = (probabilities > of_the_truth[:, None]).sum(axis=1) < 3
+    top_3 = float(among_three.mean()) if len(classes) > 3 else None
     return Measurements(
         predictions=tabulate_predictions(probabilities, labels, classes, files),
         matrix=matrix,
@@ -69,6 +63,17 @@ def measure(
         headline=measure_overall(probabilities, labels, matrix, bins) | validation,
         top_3=None if top_3 is None else round(100 * float(top_3), 2),
     )
+
+
+def count_confusions(labels: Array, predicted: Array, classes: int) -> Array:
+    """Return the number of images per actual class (row) and predicted class (column)."""
+    pairs = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return pairs.reshape(classes, classes)
+
+
+def probability_of(probabilities: Array, labels: Array) -> Array:
+    """Return the probability of each image's actual class, float64 (N,)."""
+    return probabilities[np.arange(len(labels)), labels].astype(np.float64)
 
 
 def tabulate_predictions(
@@ -82,9 +87,7 @@ def tabulate_predictions(
             "actual": names[labels],
             "predicted": names[probabilities.argmax(axis=1)],
             "confidence": probabilities.max(axis=1).astype(np.float64).round(4),
-            "actual_probability": probabilities[np.arange(len(labels)), labels]
-            .astype(np.float64)
-            .round(4),
+            "actual_probability": probability_of(probabilities, labels).round(4),
         }
     )
 
@@ -102,9 +105,8 @@ def measure_classes(
     counts = zip(correct.tolist(), totals.tolist(), strict=True)
     low, high = np.array([wilson(right, total) for right, total in counts]).T
     chance = 100 * predicted / predicted.sum()
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        labels, probabilities.argmax(axis=1), labels=range(len(classes)), zero_division=0
-    )
+    precision, recall = correct / predicted.clip(1), correct / totals
+    f1 = 2 * correct / (predicted + totals)
     mistakes = matrix - np.diag(correct)
     mistaken_for = np.array(classes, object)[mistakes.argmax(axis=1)]
     return pd.DataFrame(
@@ -157,6 +159,7 @@ def measure_overall(
     """Return the headline numbers, which the docstring of evaluate.py explains."""
     correct, total = int(matrix.trace()), int(matrix.sum())
     low, high = wilson(correct, total)
+    losses = -np.log(probability_of(probabilities, labels).clip(SMALLEST))
     gaps = (bins["n"] * (bins["confidence"] - bins["accuracy"]).abs()).sum() / total
     return {
         "accuracy": round(100 * correct / total, 2),
@@ -164,7 +167,7 @@ def measure_overall(
         "ci_high": round(high, 2),
         "macro": round(100 * float((matrix.diagonal() / matrix.sum(axis=1)).mean()), 2),
         "ece": round(100 * float(gaps), 2),
-        "loss": round(float(log_loss(labels, probabilities, labels=range(len(matrix)))), 4),
+        "loss": round(float(losses.mean()), 4),
     }
 
 
