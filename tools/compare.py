@@ -20,8 +20,8 @@ no verdict. Where there is no difference, at most 5 % of the tables say that the
 adding seeds until a verdict appears makes one appear too often.
 
 Runs: one line per experiment, HEAD's run and the workspace's, with the parameters in which they
-differ and their metrics, the best by --metric first. Choose by validation images, not by accuracy
-on the test images.
+differ and their metrics, the best by --metric first. With a metric of the validation images, those
+of the test images are left out: they are for the run that is chosen.
 
 The status is 0 whatever comes out, and 1 when there is nothing to compare. A few seconds, most of
 them for importing DVC, and a tenth of a second per experiment.
@@ -96,6 +96,8 @@ def parse() -> argparse.Namespace:
         allowed = groups or (arguments.runs and option == "metric")
         if getattr(arguments, option) and not allowed:
             raise UserError(f"--{option} is for groups of experiments; add --experiments")
+    if arguments.json and arguments.runs:
+        raise UserError("--json is for two models or for --experiments; leave out --runs")
     if arguments.json and arguments.csv:
         raise UserError("--json and --csv both print to standard output; choose one")
     if arguments.figure:

@@ -68,8 +68,8 @@ def read_layout(names: Iterable[str], path: Path) -> Layout:
     if not counts:
         raise UserError(
             f"{path}: has no images; put a folder of images per class there, or name another place "
-            "in download.source (a queued experiment needs an absolute path, or images that "
-            "`dvc add` tracks)"
+            "in download.source (a queued experiment needs an absolute path, or a folder "
+            "of its own that `dvc add` tracks)"
         )
     parts = [PurePosixPath(folder).parts for folder in counts]
     while len({part[:1] for part in parts}) == 1 and min(map(len, parts)) > 1:

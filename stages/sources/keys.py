@@ -64,8 +64,14 @@ def check_groups(names: Iterable[str], pattern: str) -> None:
     if missing:
         raise UserError(
             f"download.group: {pattern!r} finds nothing in {missing:,} of {total:,} names, such as "
-            f"{example!r}; change it, or make each of these a group of its own: .*({pattern})|.+"
+            f"{example!r}; change it, or make each of these a group of its own: "
+            f"{with_singles(pattern)}"
         )
+
+
+def with_singles(pattern: str) -> str:
+    """Return a pattern that finds the whole name where ``pattern`` finds nothing."""
+    return f"{pattern}|^(?!.*(?:{pattern})).+"
 
 
 def check_undivided(names: Iterable[str], is_test: Array, pattern: str) -> None:

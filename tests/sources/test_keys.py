@@ -10,6 +10,7 @@ from PIL import Image
 
 from downloads import below, bring_folder, fails, images, in_test
 from helpers import encode, lay_out, solid
+from sources.keys import group_of, with_singles
 
 
 def noise(number: int) -> bytes:
@@ -124,14 +125,24 @@ def test_keys_are_hashes_of_the_groups(mine: Path) -> None:
             assert int(key) == int.from_bytes(digest, "little")
 
 
-def test_an_alternative_puts_the_other_images_each_into_a_group_of_its_own(mine: Path) -> None:
-    contents = scenes(10, 4) | {f"cat/single {number}.bmp": noise(number) for number in range(50)}
-    lay_out(mine, contents)
-    found = bring_folder(mine, group=r".*(scene \d+ )|.+")
+@pytest.mark.parametrize(
+    "pattern", [r"scene \d+ ", r"scene (\d+) ", r"(?<=scene )[0-9]+", "scene 1 |scene .."]
+)
+def test_the_advised_pattern_keeps_the_groups_and_makes_the_others_groups_of_their_own(
+    mine: Path, pattern: str
+) -> None:
+    singles = {f"cat/single {number}.bmp": noise(number) for number in range(50)}
+    lay_out(mine, scenes(10, 4) | singles)
+    line = fails(dataset="folder", source=str(mine), group=pattern)
+    advised = line.split("a group of its own: ")[1]
+    found = bring_folder(mine, group=advised)
     names = found["train_files"] + found["test_files"]
     keys = np.concatenate([found["train_keys"], found["test_keys"]])
     assert len(set(keys.tolist())) == 10 + 50
     assert len({int(key) for name, key in zip(names, keys, strict=True) if "scene 3" in name}) == 1
+    for name in names:
+        if "scene" in name:
+            assert group_of(name, advised) == group_of(name, pattern)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +158,7 @@ def test_a_pattern_that_finds_nothing_is_an_error_with_an_example(
     lay_out(mine, images(cat=5, dog=5))
     line = fails(dataset="folder", source=str(mine), group=pattern)
     assert message in line
-    assert f".*({pattern})|.+" in line
+    assert line.endswith(f"make each of these a group of its own: {with_singles(pattern)}")
 
 
 @pytest.mark.timeout(60)

@@ -19,7 +19,8 @@ METRICS = "reports/metrics.json"
 MODEL = "models/classifier.safetensors"
 IMAGES = "data/arrays/train_images.npy"
 CODE = {
-    f"stages/{name}.py": str(n) * 32 for n, name in enumerate(("download", "train", "evaluate"))
+    f"stages/{name}.py": str(n) * 32
+    for n, name in enumerate(("download", "train", "evaluate", "preview"))
 }
 DVC_YAML = f"""
 stages:
@@ -33,9 +34,14 @@ stages:
     deps: [stages/train.py, {IMAGES}]
     params: [train, "recipes.${{train.recipe}}"]
     outs: [{MODEL}]
+  preview:
+    cmd: python stages/preview.py
+    deps: [stages/preview.py]
+    params: [preview]
+    outs: [reports/preview.png]
   evaluate:
     cmd: python stages/evaluate.py
-    deps: [stages/evaluate.py, {MODEL}]
+    deps: [stages/evaluate.py, {MODEL}, reports/preview.png]
     metrics: [{METRICS}: {{cache: false}}]
 """
 
@@ -68,8 +74,11 @@ def lock(of: Params, code: dict[str, str] = CODE, evaluated: bool = True) -> str
     model = hashlib.md5(json.dumps(used).encode(), usedforsecurity=False).hexdigest()
     code = CODE | code
 
+    drawn = hashlib.md5(json.dumps(of["preview"]).encode(), usedforsecurity=False).hexdigest()
+    made = code | {"reports/preview.png": drawn}
+
     def dep(path: str) -> dict[str, str]:
-        return {"path": path, "hash": "md5", "md5": code.get(path, model)}
+        return {"path": path, "hash": "md5", "md5": made.get(path, model)}
 
     stages = {
         "download": {
@@ -86,11 +95,13 @@ def lock(of: Params, code: dict[str, str] = CODE, evaluated: bool = True) -> str
         },
         "preview": {
             "cmd": "python stages/preview.py",
+            "deps": [dep("stages/preview.py")],
+            "outs": [dep("reports/preview.png")],
             "params": {"params.yaml": {"preview": of["preview"]}},
         },
         "evaluate": {
             "cmd": "python stages/evaluate.py",
-            "deps": [dep("stages/evaluate.py"), dep(MODEL)],
+            "deps": [dep(path) for path in ("stages/evaluate.py", MODEL, "reports/preview.png")],
             "outs": [dep(METRICS)],
         },
     }

@@ -59,12 +59,36 @@ def test_the_best_by_the_metric_comes_first_and_runs_without_it_last(
 
 
 @pytest.mark.usefixtures("three")
+def test_who_chooses_by_validation_images_does_not_see_the_test_images(listing: Listing) -> None:
+    assert listing("--metric", "val_acc")[0].split() == [
+        "run", "seed", "val_acc", "val_loss", "changed",
+    ]  # fmt: skip
+
+
+def test_a_long_change_is_wrapped_whole_and_what_does_not_count_is_named(
+    experiments: Fabricated, listing: Listing
+) -> None:
+    long = "a" * 90
+    experiments.experiment(params(download__source=long, download__fit="crop"), metrics(58.0))
+    experiments.experiment(params(seed=0), metrics(57.9), "again")
+    experiments.experiment(params(seed=4), metrics(58.0), "unfinished", evaluated=False)
+    lines = listing()
+    assert all(len(line) <= 120 for line in lines)
+    assert "a" * 80 in "".join(line.strip() for line in lines)
+    text = " ".join(line.strip() for line in lines)
+    assert "fit=crop" in text
+    assert "Counted once: again repeats main." in text
+    assert "Left out: unfinished (" in text
+
+
+@pytest.mark.usefixtures("three")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--metric", "val_accuracy"], "--metric is 'val_accuracy'; did you mean"),
         (["--experiments"], "--experiments and --runs are two lists; choose one"),
         (["--csv"], "--csv is for groups of experiments; add --experiments"),
+        (["--json"], "--json is for two models or for --experiments"),
         (["HEAD"], "HEAD: --runs takes no revisions; leave it out"),
     ],
 )

@@ -30,6 +30,8 @@ if "download" in sys.argv[0]:
     sys.exit(pathlib.Path("data/arrays/train_images.npy").write_text("images") == 0)
 pathlib.Path("models").mkdir(exist_ok=True)
 pathlib.Path("reports").mkdir(exist_ok=True)
+if "preview" in sys.argv[0]:
+    sys.exit(pathlib.Path("reports/preview.png").write_text("an image") == 0)
 if "train" in sys.argv[0]:
     pathlib.Path("models/classifier.safetensors").write_text(str(seed))
     sys.exit(seed == 9)
@@ -51,6 +53,25 @@ def test_what_cannot_change_the_metric_makes_no_group(experiments: Fabricated, t
     (note,) = table["notes"]
     assert note.startswith("machine.device is cpu or cuda")
     assert "nothing to compare it with" in tool()
+
+
+def test_what_preview_drew_makes_no_group_and_no_further_seed(
+    experiments: Fabricated, tool: Tool
+) -> None:
+    add(experiments, PLAIN[1:3], start=1)
+    experiments.experiment(params(seed=2, preview__seed=5), metrics(PLAIN[2]), "drawn")
+    experiments.experiment(
+        params(seed=2), metrics(PLAIN[2]), "edited", code={"stages/preview.py": "f" * 32}
+    )
+
+    table = json.loads(tool("--json"))
+
+    (group,) = table["groups"]
+    assert group["n"] == 3
+    assert [run["seeds"] for run in group["runs"]] == [
+        {"download.seed": 0, "train.seed": seed} for seed in (0, 1, 2)
+    ]
+    assert "drawn repeats" in table["notes"][0]
 
 
 def test_groups_are_named_by_what_distinguishes_them(experiments: Fabricated, tool: Tool) -> None:

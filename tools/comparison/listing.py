@@ -1,10 +1,13 @@
 """Single runs as text of at most 120 columns: what was changed in each, and what came out."""
 
 import math
+from textwrap import wrap
 
 from common.errors import UserError, choose, printable
 from comparison.experiments import Runs
 from comparison.groups import group_runs
+from comparison.notes import VALIDATION, uncounted
+from comparison.text import wrapped
 from comparison.verdicts import NO_QUALITY, last_word, nothing_to_compare
 from figures.style import shorten
 
@@ -14,9 +17,10 @@ SEED = "train.seed"
 
 
 def runs_as_text(runs: Runs, metric: str | None) -> str:
-    """Return a line per run: name, seed, metrics, and the parameters in which runs differ.
+    """Return one line per run: name, seed, metrics, and the parameters in which runs differ.
 
-    The best by ``metric`` is the first; without one, runs are in the order in which they ran.
+    The best by ``metric`` is the first; without one, runs are in the order in which they ran. Who
+    chooses by the validation images is not shown what the test images say.
 
     Raises:
         UserError: The metric is unknown, or no run has results.
@@ -27,6 +31,8 @@ def runs_as_text(runs: Runs, metric: str | None) -> str:
     if metric is not None and metric not in choices:
         raise UserError(f"--metric is {metric!r}; {choose(metric, choices)}")
     shown = [key for key in dict.fromkeys([*METRICS, metric]) if key in choices]
+    if metric is not None and metric.startswith(VALIDATION):
+        shown = [key for key in shown if key.startswith(VALIDATION)]
     changed = {run.name: group.name for group in group_runs(runs.runs) for run in group.runs}
     ordered = list(runs.runs)
     if metric is not None:
@@ -39,8 +45,10 @@ def runs_as_text(runs: Runs, metric: str | None) -> str:
     for name, run in zip(names, ordered, strict=True):
         cells = "".join(f"  {number(run.metrics.get(key), key):>8}" for key in shown)
         start = f"{name:{width}}  {run.settings.seeds.get(SEED, ''):>4}{cells}  "
-        lines.append(start + shorten(printable(changed[run.name]), COLUMNS - len(start)))
-    return "\n".join(lines)
+        first, *rest = wrap(printable(changed[run.name]), COLUMNS - len(start))
+        lines += [start + first, *(" " * len(start) + more for more in rest)]
+    notes = uncounted(runs, runs.left_out, metric or "accuracy")
+    return "\n".join([*lines, *(line for note in notes for line in wrapped(note))])
 
 
 def number(value: float | None, metric: str) -> str:

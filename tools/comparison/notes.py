@@ -11,20 +11,27 @@ VALIDATION = "val"  # what the names of metrics of validation images begin with
 def notes(groups: list[Group], runs: Runs, left_out: dict[str, str], metric: str) -> list[str]:
     """Return it in sentences."""
     counted = [run for group in groups for run in group.runs]
-    said = []
-    if left_out:
-        listed = ", ".join(f"{name} ({why})" for name, why in left_out.items())
-        said.append(f"Left out: {listed}.")
-    if runs.repeated:
-        listed = ", ".join(repetition(again, first, metric) for again, first in runs.repeated)
-        said.append(f"Counted once: {listed}.")
-    said += [*varying_data(groups), *varying_machines(counted)]
+    said = [
+        *uncounted(runs, left_out, metric),
+        *varying_data(groups),
+        *varying_machines(counted),
+    ]
     if len(groups) > 2 and not metric.startswith(VALIDATION):
         said.append(
             "The best of several groups looks better on the test images than it is: choose by "
             f"{validation_metrics(counted)}."
         )
     return said
+
+
+def uncounted(runs: Runs, left_out: dict[str, str], metric: str) -> Iterator[str]:
+    """Yield which runs have no place among the others, and why."""
+    if left_out:
+        listed = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+        yield f"Left out: {listed}."
+    if runs.repeated:
+        listed = ", ".join(repetition(again, first, metric) for again, first in runs.repeated)
+        yield f"Counted once: {listed}."
 
 
 def validation_metrics(runs: list[Run]) -> str:

@@ -10,6 +10,7 @@ from common.files import REPORTS
 
 LOCK = Path("dvc.lock")
 METRICS = (REPORTS / "metrics.json").as_posix()
+DRAWN = ("preview", "test-sample")  # the report shows what they make; no metric depends on it
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def read_settings(lock: Any) -> Settings:
 
 
 def upstream(name: str, stages: dict[str, Any], makers: dict[str, str]) -> Iterator[str]:
-    """Yield a stage and all stages whose outputs it needs, each once."""
-    found, ahead = {name}, [name]
+    """Yield a stage and all stages whose outputs it needs, each once, but for those that draw."""
+    found, ahead = {name, *DRAWN}, [name]
     while ahead:
         yield (stage := ahead.pop())
         for dep in stages[stage].get("deps", []):
