@@ -206,12 +206,10 @@ def commit_results(checkout: Checkout) -> None:
 def digits_are_learnt(checkout: Checkout, printed: str) -> None:
     metrics = json.loads((checkout.path / "reports/metrics.json").read_text(encoding="utf-8"))
     assert metrics["accuracy"] > 93
-    if checkout.call("git", "status", "--porcelain", "reports"):
-        commit_results(checkout)
 
 
 def all_rates_are_tried(checkout: Checkout, printed: str) -> None:
-    """Check that the table shows each experiment, and that none of its columns is cut off."""
+    """Check that the table shows each experiment."""
     found = {}
     for commit in json.loads(checkout.dvc("exp", "show", "--json")):
         for experiment in commit["experiments"] or []:
@@ -220,9 +218,8 @@ def all_rates_are_tried(checkout: Checkout, printed: str) -> None:
             found[rate] = data["metrics"]["reports/metrics.json"]["data"]["val_acc"]
     assert found.keys() >= {0.02, 0.05, 0.1}
     assert len(set(found.values())) > 1, "the sweep changes nothing"
-    assert "…" not in printed
     assert all(
-        re.search(rf"\[[\w-]+\] .* {found[rate]:g} .* {rate} ", printed)
+        re.search(rf"^[\w-]+ +0 +{found[rate]:.2f} .*learning_rate={rate}$", printed, re.MULTILINE)
         for rate in (0.02, 0.05, 0.1)
     )
 
@@ -243,7 +240,7 @@ def own_images_are_used(checkout: Checkout, printed: str) -> None:
 # After a step with these words: what must be so.
 EFFECTS: dict[str, Callable[[Checkout, str], None]] = {
     "download.dataset=digits": digits_are_learnt,
-    "--sort-by val_acc": all_rates_are_tried,
+    "--metric val_acc": all_rates_are_tried,
     "dvc pull": the_copy_has_everything,
     "download.dataset=folder": own_images_are_used,
 }
