@@ -216,11 +216,11 @@ def all_rates_are_tried(checkout: Checkout, printed: str) -> None:
             data = experiment["revs"][0]["data"]
             rate = data["params"]["params.yaml"]["data"]["recipes"]["digits"]["learning_rate"]
             found[rate] = data["metrics"]["reports/metrics.json"]["data"]["val_acc"]
-    assert found.keys() >= {0.02, 0.05, 0.1}
+    assert found.keys() >= {0.02, 0.1}
     assert len(set(found.values())) > 1, "the sweep changes nothing"
     assert all(
         re.search(rf"^[\w-]+ +0 +{found[rate]:.2f} .*learning_rate={rate}$", printed, re.MULTILINE)
-        for rate in (0.02, 0.05, 0.1)
+        for rate in (0.02, 0.1)
     )
 
 
