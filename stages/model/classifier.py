@@ -1,5 +1,6 @@
 """A trained classifier: uint8 images in, probabilities of the classes out."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from common.recipes import Recipe
 from common.section import Fit, Pixels, Positive, Section, Seed, TestTimeAugmentation
 from model.networks import Normalize, build_network
 from model.views import views
+
+MOST_PIXELS = 64 * 64  # of an image, for batches of full size
 
 
 class Description(Section):
@@ -112,12 +115,14 @@ def predict_logits(
         classifier: on the device that computes.
         images: the file that is read, one batch at a time.
         indices: which of its images, in any order.
-        batch_size: images per batch.
+        batch_size: images of up to 64 x 64 pixels per batch; of larger ones fewer, so that a
+            batch needs no more memory.
         title: names the progress bar.
 
     Returns:
         float32 (len(indices), classes), on the CPU.
     """
+    batch_size = max(1, batch_size * MOST_PIXELS // max(MOST_PIXELS, math.prod(images.shape[2:])))
     starts = range(0, len(indices), batch_size)
     batches = (images.read(indices[start : start + batch_size]) for start in starts)
     logits = []

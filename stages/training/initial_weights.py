@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.errors import UserError
 from common.network_options import weights_file
@@ -46,7 +46,8 @@ def set_initial_weights(classifier: Classifier, data: TrainingData, group: Proce
 def fit_weights(classifier: Classifier, weights: Mapping[str, Tensor], source: str) -> str:
     """Load weights into the network by their names.
 
-    The last layer keeps the network's own unless all of its tensors fit.
+    The last layer is loaded if all of its tensors fit. Otherwise it begins at zero if it is linear,
+    and at the network's own initial weights if not.
 
     Returns:
         What happened to the last layer, in a line that begins with ``source``.
@@ -71,15 +72,29 @@ def fit_weights(classifier: Classifier, weights: Mapping[str, Tensor], source: s
             f"{source}: tensors that do not fit: {len(faults)}; choose the network and the "
             "download.image_size that the weights are for, or other weights",
         )
-    kept = last if unfit else set()
-    load_weights(classifier.network, {**weights, **{name: own[name] for name in kept}})
+    kept = {name: own[name] for name in (last if unfit else ())}
+    load_weights(classifier.network, {**weights, **kept, **zeros(classifier.network, kept)})
     check_finite(classifier, source)
     if unfit:
         return (
-            f"{source}: all but the last layer is loaded, which keeps its own initial weights: "
+            f"{source}: all but the last layer is loaded, which begins anew: "
             f"{compare(unfit[0], weights, own)}"
         )
     return f"{source}: all layers are loaded, the last one too, since it has as many classes"
+
+
+def zeros(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return zeros for those of the tensors that belong to linear layers.
+
+    Random logits would only be noise that training has to undo: timm draws the last layer of some
+    networks from so wide a range that few images do not get rid of it.
+    """
+    linear = {name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)}
+    return {
+        name: torch.zeros_like(tensor)
+        for name, tensor in tensors.items()
+        if name.rpartition(".")[0] in linear
+    }
 
 
 def compare(name: str, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:

@@ -133,3 +133,22 @@ def test_a_broken_model_ends_a_stage_with_one_line_and_status_1(trained: Project
     line = trained.fails("evaluate").replace(os.sep, "/")
     assert "models/classifier.safetensors: not a safetensors file" in line
     assert not (trained.reports / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(("size", "most"), [(32, 500), (64, 500), (128, 125), (192, 55)])
+def test_a_batch_of_large_images_has_no_more_pixels_than_one_of_64_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, most: int
+) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((600, 3, size, size), np.uint8))
+    taken: list[int] = []
+
+    def predict_nothing(_: Classifier, batches: Iterator[Any]) -> Iterator[torch.Tensor]:
+        for batch in batches:
+            taken.append(len(batch))
+            yield torch.zeros(len(batch), 3)
+
+    monkeypatch.setattr("model.classifier.predict_batch_logits", predict_nothing)
+    classifier = Classifier(make_description())
+    predict(classifier, ImageFile(tmp_path / "images.npy"), range(600), batch_size=500)
+    assert max(taken) == most
+    assert sum(taken) == 600

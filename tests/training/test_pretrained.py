@@ -108,7 +108,7 @@ def test_all_but_the_last_layer_are_the_published_ones(
         assert torch.equal(tensor, initial[name] if last else theirs[name]), name
     assert loaded["classifier.1.bias"].shape == (3,)
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"{path.name}: all but the last layer is loaded, which keeps its own")
+    assert line.startswith(f"{path.name}: all but the last layer is loaded, which begins anew")
     assert line.endswith("tensor classifier.1.bias is (1000,), this network has (3,)")
 
     again = load(build("squeezenet1_1"))  # from the cache: the server is gone
@@ -118,7 +118,7 @@ def test_all_but_the_last_layer_are_the_published_ones(
 def test_own_images_of_224_pixels_go_through_every_stage(
     publish: Publish, project: Project
 ) -> None:
-    """The recipe transfer but for one epoch, in float32: one class of dark images and one of light.
+    """The recipe transfer but for two epochs, in float32: one class of dark images and one of light.
 
     In bfloat16, which ``auto`` means on some processors, so few steps are not enough.
     """
@@ -136,7 +136,7 @@ def test_own_images_of_224_pixels_go_through_every_stage(
     project.change(download__dataset="folder", download__source="images", download__image_size=224)
     project.change(
         train__recipe="transfer",
-        recipes__transfer__epochs=1,
+        recipes__transfer__epochs=2,
         recipes__transfer__batch_size=4,
         recipes__transfer__precision="float32",
     )
