@@ -118,7 +118,7 @@ def test_all_but_the_last_layer_are_the_published_ones(
 def test_own_images_of_224_pixels_go_through_every_stage(
     publish: Publish, project: Project
 ) -> None:
-    """The recipe transfer but for two epochs, in float32: one class of dark images and one of light.
+    """The recipe transfer for four epochs in float32: one class of dark images and one of light.
 
     In bfloat16, which ``auto`` means on some processors, so few steps are not enough.
     """
@@ -136,7 +136,7 @@ def test_own_images_of_224_pixels_go_through_every_stage(
     project.change(download__dataset="folder", download__source="images", download__image_size=224)
     project.change(
         train__recipe="transfer",
-        recipes__transfer__epochs=2,
+        recipes__transfer__epochs=4,
         recipes__transfer__batch_size=4,
         recipes__transfer__precision="float32",
     )
