@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.files import MODEL
 from common.progress import Progress
 from model.classifier import Classifier
+from model.memory import keep_freed_memory
 from model.networks import last_layer_tensors
 from model.views import views
 from training.augment import draw_augmentation
@@ -120,6 +121,7 @@ def compute_features(classifier: Classifier, data: TrainingData, group: ProcessG
     augmentations = [
         draw_augmentation(recipe, count, seed, view) for view in range(1, recipe.views + 1)
     ]
+    keep_freed_memory()
     values = torch.from_numpy(allocate((count, recipe.views, layer.in_features)))
     classifier.eval()
     train, validation = group.shard(data.train), group.shard(data.validation)
