@@ -171,7 +171,9 @@ def series(spec: Spec) -> set[str]:
     field = spec["encoding"]["y"]["field"]
     assert condition == {"filter": f"isValid(toNumber(datum['{field}']))"}
     assert name == {"calculate": "split(datum.field, '_')[0]", "as": "images"}
-    assert spec["encoding"]["strokeDash"].keys() == {"field", "type", "title"}
+    dashes = spec["encoding"]["strokeDash"]
+    assert dashes.keys() == {"field", "type", "title", "legend"}
+    assert dashes["legend"]["symbolType"] == "stroke"  # as a point, both entries look the same
     values = spec["data"]["values"]
     return {row["field"].split("_")[0] for row in values if not np.isnan(float(row[field]))}
 

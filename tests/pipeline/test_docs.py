@@ -219,7 +219,7 @@ def all_rates_are_tried(checkout: Checkout, printed: str) -> None:
     assert found.keys() >= {0.02, 0.1}
     assert len(set(found.values())) > 1, "the sweep changes nothing"
     assert all(
-        re.search(rf"^[\w-]+ +0 +{found[rate]:.2f} .*learning_rate={rate}$", printed, re.MULTILINE)
+        re.search(rf"^[\w-]+ +0 +{found[rate]:.2f} .*learning_rate={rate}\b", printed, re.MULTILINE)
         for rate in (0.02, 0.1)
     )
 
