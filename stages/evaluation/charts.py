@@ -169,20 +169,25 @@ def draw_reliability(bins: pd.DataFrame, subtitle: str) -> Figure:
 
 def draw_coverage(curve: pd.DataFrame, thresholds: pd.DataFrame, subtitle: str) -> Figure:
     """Draw accuracy against the share of images that are answered, with some thresholds marked."""
-    percents = thresholds["percent"]
-    errors = [percents - thresholds["percent_low"], thresholds["percent_high"] - percents]
-    floor = 10 * np.floor(min(thresholds["percent_low"].min(), 99) / 10)
+    left = max(0, 10 * ((thresholds["share"].min() - 5) // 10))
+    marked = apart(thresholds, distance=0.06 * (100 - left))
+    percents = marked["percent"]
+    errors = [percents - marked["percent_low"], marked["percent_high"] - percents]
+    floor = 10 * np.floor(min(marked["percent_low"].min(), 99) / 10)
     step = next(step for step in (2, 5, 10, 20) if 100 - floor <= 6 * step)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 5))
         axes = figure.subplots()
         axes.plot(curve["share"], curve["percent"], color=BLUE, linewidth=2)
-        marks: Any = {"color": ORANGE, "ecolor": "black", "capsize": 3, "zorder": 3}
+        style: Any = {"color": ORANGE, "ecolor": "black", "capsize": 3, "zorder": 3}
         words = "images of this confidence or more, with 95 % interval"
-        axes.errorbar(thresholds["share"], percents, np.clip(errors, 0, None), fmt="o", **marks)
+        axes.errorbar(marked["share"], percents, np.clip(errors, 0, None), fmt="o", **style)
         axes.plot([], [], "o", color=ORANGE, label=words)
-        label_apart(axes, thresholds, apart=6)
-        axes.set(xlim=(-3, 103), xticks=range(0, 101, 20), ylim=(floor, 100 + (100 - floor) / 12))
+        for _, row in marked.iterrows():
+            place: Any = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"{row['confidence']:g}", (row["share"], row["percent_high"]), **place)
+        margin = 0.03 * (100 - left)
+        axes.set(xlim=(left - margin, 100 + margin), ylim=(floor, 100 + (100 - floor) / 12))
         axes.set_yticks(np.arange(100, floor - 1, -step))
         axes.set(xlabel="images answered, %", ylabel="accuracy of these, %")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0)
@@ -191,11 +196,10 @@ def draw_coverage(curve: pd.DataFrame, thresholds: pd.DataFrame, subtitle: str) 
     return figure
 
 
-def label_apart(axes: Axes, thresholds: pd.DataFrame, apart: float) -> None:
-    """Write thresholds above their marks, leaving out those within ``apart`` of one written."""
-    written = -apart
+def apart(thresholds: pd.DataFrame, distance: float) -> pd.DataFrame:
+    """Return thresholds whose shares are ``distance`` or more apart, from the smallest share on."""
+    chosen: list[pd.Series[Any]] = []
     for _, row in thresholds.sort_values("share").iterrows():
-        if row["share"] - written >= apart:
-            place: Any = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
-            axes.annotate(f"{row['confidence']:g}", (row["share"], row["percent_high"]), **place)
-            written = row["share"]
+        if not chosen or row["share"] - chosen[-1]["share"] >= distance:
+            chosen.append(row)
+    return pd.DataFrame(chosen)

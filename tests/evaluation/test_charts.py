@@ -152,17 +152,18 @@ def test_coverage_is_readable(classes: int) -> None:
     check_texts(charts.draw_coverage(measured.curve, measured.thresholds, TITLE), least=12)
 
 
-def test_coverage_draws_the_curve_and_marks_the_thresholds() -> None:
+def test_coverage_draws_the_curve_and_marks_thresholds_with_their_names() -> None:
     measured = make_measurements(class_names(10))
     (axes,) = charts.draw_coverage(measured.curve, measured.thresholds, TITLE).axes
-    drawn = [np.asarray(line.get_xydata()).tolist() for line in axes.lines]
-    for table in (measured.curve, measured.thresholds):
-        assert table[["share", "percent"]].to_numpy().tolist() in drawn
+    curve, marks, *_ = [np.asarray(line.get_xydata()).tolist() for line in axes.lines]
+    assert curve == measured.curve[["share", "percent"]].to_numpy().tolist()
     labels: list[Any] = list(axes.texts)
-    for label in labels:
+    assert len(labels) == len(marks) >= 4
+    for label, mark in zip(labels, marks, strict=True):
         (row,) = measured.thresholds.query(f"confidence == {label.get_text()}").to_dict("records")
         assert label.xy == (row["share"], row["percent_high"])
-    assert len(labels) >= 4
+        assert mark == [row["share"], row["percent"]]
+    assert np.diff([share for share, _ in marks]).min() >= 5  # no label on another's interval
 
 
 @pytest.mark.parametrize("right", [0.0, 1.0])
