@@ -76,9 +76,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--experiments", action="store_true", help="compare groups of experiments")
     parser.add_argument("--runs", action="store_true", help="list experiments one by one")
-    parser.add_argument(
-        "--metric", help="what to compare groups by, accuracy if left out; to sort by"
-    )
+    parser.add_argument("--metric", help="to compare groups by (accuracy), or to sort runs by")
     parser.add_argument("--baseline", metavar="GROUP", help="a group or a run; default: HEAD's")
     parser.add_argument("--csv", action="store_true", help="print groups as CSV")
     parser.add_argument("--figure", type=Path, metavar="OUT.png", help="draw the groups")

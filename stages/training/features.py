@@ -19,7 +19,7 @@ from model.memory import keep_freed_memory
 from model.networks import last_layer_tensors
 from model.views import views
 from training.augment import draw_augmentation
-from training.batches import TrainingData, split_evenly
+from training.batches import TrainingData, image_reader, split_evenly
 from training.distributed import ProcessGroup
 
 BATCH_SIZE = 50  # images per forward pass; not a parameter, since it may change the last bits
@@ -124,16 +124,17 @@ def compute_features(classifier: Classifier, data: TrainingData, group: ProcessG
     keep_freed_memory()
     values = torch.from_numpy(allocate((count, recipe.views, layer.in_features)))
     classifier.eval()
+    read = image_reader(data.images, next(classifier.parameters()).device)
     train, validation = group.shard(data.train), group.shard(data.validation)
     total = len(train) + len(validation)
     with Progress(total=total, desc="Features", unit="image") as progress:
         for batch in batches(train):
-            images = read(data, batch, classifier)
+            images = read(batch)
             views_of_batch = [augment(images, batch) for augment in augmentations]
             values[batch] = features_of(classifier, views_of_batch)
             progress.update(len(batch))
         for batch in batches(validation):
-            images = read(data, batch, classifier)
+            images = read(batch)
             views_of_batch = views(images, classifier.test_time_augmentation)
             values[batch, 0] = features_of(classifier, views_of_batch).mean(dim=1)
             progress.update(len(batch))
@@ -158,12 +159,6 @@ def allocate(shape: tuple[int, int, int]) -> Array:
 def batches(indices: Tensor) -> Iterable[Tensor]:
     """Split indices, (n,), into batches; none if n is 0."""
     return split_evenly(indices, BATCH_SIZE) if len(indices) else ()
-
-
-def read(data: TrainingData, indices: Tensor, classifier: Classifier) -> Tensor:
-    """Return images, uint8 (n, 3, H, W), on the classifier's device."""
-    device = next(classifier.parameters()).device
-    return torch.from_numpy(data.images.read(indices.tolist())).to(device)
 
 
 def features_of(classifier: Classifier, batches: Sequence[Tensor]) -> Tensor:

@@ -17,12 +17,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.stats import sem, t
 
 import benchmark
 import evaluate
-from benchmarking import augmentation, comparisons, process, project
+from benchmarking import augmentation, comparisons, few, process, project
 from benchmarking.process import Result
 from common.params import load_params
+from common.yaml12 import read_yaml
 from helpers import STAGES, encode, lay_out, refused, write_params
 from project import Project
 
@@ -233,3 +235,68 @@ def test_five_times_the_images_take_little_more_memory_to_convert(tmp_path: Path
         peaks.append(process.call(tmp_path, STAGES / "download.py").peak_mb)
     assert (tmp_path / "data" / "arrays" / "train_images.npy").stat().st_size > 4.5e7
     assert peaks[1] < 1.2 * peaks[0]
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """A folder with train/ and test/ of two classes, nine and five images each."""
+    rng = np.random.default_rng(0)
+    lay_out(
+        tmp_path / "source",
+        {
+            f"{split}/{name}/{number}.png": encode(
+                Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8))
+            )
+            for split, count in (("train", 9), ("test", 5))
+            for name in ("cat", "dog")
+            for number in range(count)
+        },
+    )
+    return tmp_path / "source"
+
+
+def few_options(source: Path, **changes: Any) -> argparse.Namespace:
+    return options(
+        source=source, per_class=[3, 6], test_per_class=4, seeds=[0, 1, 2], weights=None, **changes
+    )
+
+
+@pytest.mark.usefixtures("in_process")
+def test_few_trains_on_so_many_images_and_tells_each_accuracy(
+    noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[set[str], set[str], float]] = []
+
+    def read_and_see(path: Path) -> Any:
+        content = read_yaml(path)
+        if path.name == "metrics.json":
+            train, test = (
+                set((tmp_path / f"data/arrays/{split}_files.jsonl").read_text().splitlines())
+                for split in ("train", "test")
+            )
+            seen.append((train, test, content["accuracy"]))
+        return content
+
+    monkeypatch.setattr("benchmarking.few.read_yaml", read_and_see)
+    rows = few.few(tmp_path, few_options(noise))
+
+    assert [len(train) for train, *_ in seen] == [6] * 3 + [12] * 3
+    assert len({frozenset(test) for _, test, _ in seen}) == 1
+    assert len({frozenset(train) for train, *_ in seen}) > 3  # a seed chooses the images
+    for row, count, runs in zip(rows, (3, 6), (seen[:3], seen[3:]), strict=True):
+        values = [accuracy for *_, accuracy in runs]
+        assert row["images per class"] == count
+        assert row["test accuracy, %"] == ", ".join(map(str, values))
+        assert str(row["mean (95 % interval)"]).startswith(f"{np.mean(values):.1f} (")
+
+
+def test_few_gives_the_mean_and_student_s_interval() -> None:
+    values = [75.25, 73.65, 75.2, 73.1, 75.7]
+    low, high = t.interval(0.95, 4, np.mean(values), sem(values))
+    assert few.summary(values) == f"{np.mean(values):.1f} ({low:.1f} to {high:.1f})"
+    assert few.summary(values[:1]) == "75.2"
+
+
+def test_few_needs_a_folder_with_both_splits(tmp_path: Path) -> None:
+    line = refused(lambda: few.few(tmp_path, few_options(tmp_path)))
+    assert line == f"--source is {tmp_path}; name a folder that has train/ and test/"

@@ -1,8 +1,6 @@
 """tools/label_errors.py finds planted wrong labels, by models that did not see the images."""
 
 import csv
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -110,9 +108,8 @@ def start(project: Project) -> "subprocess.Popen[str]":
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGKILL])
-def test_a_stopped_cross_validation_resumes_and_ends_in_the_same_bytes(
-    mislabelled: tuple[Project, dict[str, str]], tmp_path: Path, number: int
+def test_a_killed_cross_validation_resumes_and_ends_in_the_same_bytes(
+    mislabelled: tuple[Project, dict[str, str]], tmp_path: Path
 ) -> None:
     project, _ = mislabelled
     project.change(machine__checkpoint_minutes=1e-6)
@@ -122,11 +119,8 @@ def test_a_stopped_cross_validation_resumes_and_ends_in_the_same_bytes(
     process = start(project)
     folder = project.path / FOLDS
     wait_until(lambda: (folder / "fold_2_of_3.state").exists())
-    os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=60)
-    if number == signal.SIGINT:
-        assert process.returncode == 130
-        assert "run the same command again to resume" in errors
+    process.kill()
+    process.communicate(timeout=60)
     before = (folder / "fold_1_of_3.safetensors").stat().st_mtime_ns
     again = start(project)
     _, errors = again.communicate(timeout=240)

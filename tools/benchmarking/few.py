@@ -1,22 +1,20 @@
 """Few images per class: every recipe on the same images, measured on the same test images."""
 
 import argparse
-import os
 import random
 import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
-import yaml
-from scipy.stats import t
+import numpy as np
 
-from _paths import ROOT, STAGES
-from benchmarking import process
+from _paths import STAGES
+from benchmarking import process, project
 from benchmarking.comparisons import Row, read_recipes, report
+from common.errors import UserError
 from common.yaml12 import read_yaml
-
-SMALL = 32  # pixels, for networks that are trained from scratch
+from comparison.statistics import mean_interval
 
 
 def few(folder: Path, options: argparse.Namespace) -> list[Row]:
@@ -33,7 +31,8 @@ def few(folder: Path, options: argparse.Namespace) -> list[Row]:
             choose_images(options.source, folder / "images", count, options.test_per_class, seed)
             for name, recipe in recipes.items():
                 pretrained = recipe["network"].get("pretrained")
-                write_params(folder, name, recipe, options.size if pretrained else SMALL, seed)
+                size = options.size if pretrained else project.IMAGE_SIZE
+                project.write_params(folder, folder / "images", name, None, seed, size, recipe)
                 process.call(folder, STAGES / "download.py")
                 took = process.call(folder, STAGES / "train.py").seconds
                 process.call(folder, STAGES / "evaluate.py")
@@ -45,8 +44,9 @@ def few(folder: Path, options: argparse.Namespace) -> list[Row]:
         {
             "images per class": count,
             "recipe": f"`{name}`",
-            "seeds": len(options.seeds),
-            **interval(percents[count, name]),
+            "seeds": ", ".join(map(str, options.seeds)),
+            "test accuracy, %": ", ".join(map(str, percents[count, name])),
+            "mean (95 % interval)": summary(percents[count, name]),
             "seconds of train": round(statistics.median(seconds[count, name]), 1),
         }
         for count, name in percents
@@ -69,35 +69,27 @@ def recipe_for(name: str, weights: Path | None) -> dict[str, Any]:
 
 
 def choose_images(source: Path, folder: Path, train: int, test: int, seed: int) -> None:
-    """Link images of ``source`` into ``folder``: per class, ``train`` images of train/ that the
+    """Copy images of ``source`` into ``folder``: per class, ``train`` images of train/ that the
     seed chooses, and ``test`` images of test/, always the same.
+
+    Raises:
+        UserError: ``source`` has no train/ and test/.
     """
+    if not all((source / split).is_dir() for split in ("train", "test")):
+        raise UserError(f"--source is {source}; name a folder that has train/ and test/")
     shutil.rmtree(folder, ignore_errors=True)
     for split, count, key in (("train", train, seed), ("test", test, 0)):
         for directory in sorted((source / split).iterdir()):
             images = sorted(directory.iterdir())
             (folder / split / directory.name).mkdir(parents=True)
             for image in random.Random(key).sample(images, min(count, len(images))):  # noqa: S311
-                os.link(image, folder / split / directory.name / image.name)
+                shutil.copyfile(image, folder / split / directory.name / image.name)
 
 
-def write_params(folder: Path, name: str, recipe: dict[str, Any], size: int, seed: int) -> None:
-    """Write the repository's params.yaml with this recipe, image size and seed."""
-    params = read_yaml(ROOT / "params.yaml")
-    params["download"] |= {"dataset": "folder", "source": "images", "image_size": size}
-    params["download"] |= {"fit": "squash", "unreadable": "stop", "group": None}
-    params["train"] |= {"recipe": name, "seed": seed}
-    params["train"] |= {"validation_fraction": 0.0, "early_stopping": "never"}
-    params["evaluate"]["test_time_augmentation"] = "recipe"
-    params["recipes"][name] = recipe
-    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-
-
-def interval(percents: list[float]) -> Row:
-    """Return the mean of accuracies and its 95 % interval by Student's t."""
-    mean, count = statistics.mean(percents), len(percents)
-    row: Row = {"test accuracy, %": round(mean, 1), "95 % interval": ""}
-    if count > 1:
-        half = float(t.ppf(0.975, count - 1)) * statistics.stdev(percents) / count**0.5
-        row["95 % interval"] = f"{mean - half:.1f} to {mean + half:.1f}"
-    return row
+def summary(percents: list[float]) -> str:
+    """Return the mean of accuracies and, of several, its 95 % interval."""
+    mean = f"{statistics.mean(percents):.1f}"
+    if len(percents) == 1:
+        return mean
+    low, high = mean_interval(np.array(percents))
+    return f"{mean} ({low:.1f} to {high:.1f})"

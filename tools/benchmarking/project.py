@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -15,6 +16,7 @@ from common.yaml12 import read_yaml
 
 CLASSES = 10
 TRAIN_PER_TEST = 5  # as in CIFAR-10
+IMAGE_SIZE = 32  # pixels
 
 
 def fill(folder: Path, count: int, arrays: Path | None) -> int:
@@ -57,7 +59,13 @@ def train(folder: Path, recipe: str, epochs: int | None, seed: int = 0) -> Resul
 
 
 def write_params(
-    folder: Path, source: Path | None, recipe: str, epochs: int | None, seed: int = 0
+    folder: Path,
+    source: Path | None,
+    recipe: str,
+    epochs: int | None,
+    seed: int = 0,
+    image_size: int = IMAGE_SIZE,
+    options: dict[str, Any] | None = None,
 ) -> None:
     """Write the repository's params.yaml with changes.
 
@@ -67,6 +75,8 @@ def write_params(
         recipe: the recipe in use.
         epochs: instead of the recipe's.
         seed: of the training.
+        image_size: of the images in ``source``.
+        options: of the recipe, instead of those in the repository's params.yaml.
     """
     params = read_yaml(ROOT / "params.yaml")
     if source is None:
@@ -74,11 +84,13 @@ def write_params(
         source = folder
         params["download"] |= {key: made_with[key] for key in ("image_size", "fit")}
     else:
-        params["download"] |= {"image_size": 32, "fit": "squash"}
+        params["download"] |= {"image_size": image_size, "fit": "squash"}
     params["download"] |= {"dataset": "folder", "source": str(source), "group": None}
     params["train"] |= {"recipe": recipe, "seed": seed}
     params["train"] |= {"validation_fraction": 0.0, "early_stopping": "never"}
     params["evaluate"]["test_time_augmentation"] = "recipe"
+    if options is not None:
+        params["recipes"][recipe] = options
     if epochs is not None:
         params["recipes"][recipe]["epochs"] = epochs
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
