@@ -1,5 +1,6 @@
 """params.yaml: every mistake is named by its full path before anything is computed."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,7 @@ def test_every_section_is_that_of_a_stage_or_the_machine_or_the_recipes() -> Non
 
 def test_a_path_given_is_the_one_in_the_message(tmp_path: Path) -> None:
     path = tmp_path / "other.yaml"
-    path.write_text((ROOT / "params.yaml").read_text().replace("recipe: tutorial", "recipe: x"))
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path.write_text(re.sub(r"^  recipe: \w+", "  recipe: x", text, flags=re.MULTILINE))
     with pytest.raises(UserError, match=r"other\.yaml: train\.recipe is 'x'; "):
         load_params(path)
