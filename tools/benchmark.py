@@ -2,6 +2,8 @@
 
     python tools/benchmark.py training [--images 50000 | --arrays data/arrays] [--epochs 2]
                                        [--repeats 3]
+    python tools/benchmark.py pipeline [--images 50000 | --arrays data/arrays] [--epochs 2]
+                                       [--repeats 3]
     python tools/benchmark.py recipes [--images 50000 | --arrays data/arrays] [--recipes quick]
                                       [--repeats 3]
     python tools/benchmark.py accuracy --arrays data/arrays [--recipes tutorial quick] [--epochs 2]
@@ -16,7 +18,9 @@
 network and optimizer: a DataLoader with 2 workers, and ToTensor and Normalize per image.
 ``recipes`` trains one epoch of each recipe. ``accuracy`` trains each recipe with each seed, for as
 many epochs as it has unless told otherwise, and evaluates it on the test images. In all three,
-seconds are those of the epochs, without imports. ``growth`` runs download, train (one epoch of
+seconds are those of the epochs, without imports. ``pipeline`` compares `dvc repro` of all stages
+but download with a script of the usual loop and a test of its network, from start to end.
+``growth`` runs download, train (one epoch of
 ``quick``) and evaluate on more and more images; seconds are those of the whole stage, and CPU
 seconds are what to compare on a machine that others use. ``augmentation`` compares the keys for
 photographs under ``augment`` with torchvision's v2 transforms in a DataLoader with 2 workers.
@@ -72,14 +76,14 @@ def parse() -> argparse.Namespace:
     recipes = comparisons.read_recipes()
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     each = parser.add_subparsers(dest="what", required=True)
-    training, of_recipes, accuracy, growth, augmenting = (
+    training, pipeline, of_recipes, accuracy, growth, augmenting = (
         each.add_parser(name)
-        for name in ("training", "recipes", "accuracy", "growth", "augmentation")
+        for name in ("training", "pipeline", "recipes", "accuracy", "growth", "augmentation")
     )
     each.add_parser("download")
-    for one in (training, of_recipes, growth):
+    for one in (training, pipeline, of_recipes, growth):
         one.add_argument("--images", type=int, default=50_000, help="to generate; %(default)s")
-    for one in (training, of_recipes, accuracy):
+    for one in (training, pipeline, of_recipes, accuracy):
         one.add_argument(
             "--arrays",
             type=Path,
@@ -94,9 +98,9 @@ def parse() -> argparse.Namespace:
             metavar="RECIPE",
             help="all that fetch no weights",
         )
-    for one in (training, accuracy):
+    for one in (training, pipeline, accuracy):
         one.add_argument("--epochs", type=int, help="instead of the recipe's")
-    for one in (training, of_recipes, augmenting):
+    for one in (training, pipeline, of_recipes, augmenting):
         one.add_argument("--repeats", type=int, default=3, help="%(default)s; the median counts")
     accuracy.add_argument("--seeds", nargs="+", type=int, default=[0], help="0")
     growth.add_argument("--times", nargs="+", type=int, default=[1, 2, 4, 10], help="1 2 4 10")

@@ -36,7 +36,7 @@ from common.arrays import Array, load_images
 from common.errors import UserError, printable
 from common.files import MODEL, write_bytes
 from common.progress import Progress
-from model.classifier import Classifier
+from model.classifier import Classifier, in_doubt
 from model.file import check_fits, load_classifier
 from model.networks import load_weights
 from shared.options import add_test_time_augmentation
@@ -56,7 +56,10 @@ class Probabilities(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier.probabilities(self.classifier.average(images))
+        # As ``average`` does, but for all images: a graph computes the same for each.
+        logits = torch.stack([self.classifier(view) for view in self.classifier.views(images)])
+        doubtful = in_doubt(logits[0])[:, None]
+        return self.classifier.probabilities(torch.where(doubtful, logits.mean(dim=0), logits[0]))
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
-"""The training loop that most tutorials show: the benchmark's yardstick.
+"""The script that most tutorials end with, which trains and tests: the benchmark's yardstick.
 
     python tools/usual_loop.py EPOCHS
 
-reads ./data/arrays and writes reports/timing.csv, which the benchmark compares, and history.csv.
+reads ./data/arrays, writes reports/timing.csv, which the benchmark compares, and history.csv, and
+prints the accuracy on the test images.
 Network, optimizer and images are those of recipe ``tutorial``. A DataLoader with 2 workers turns
 each image into a tensor and normalises it; torch is left at its defaults.
 """
@@ -26,9 +27,9 @@ BATCH_SIZE, LEARNING_RATE, MOMENTUM = 10, 0.001, 0.9  # the tutorial's
 class Images(Dataset[tuple[Tensor, int]]):
     """As torchvision's CIFAR10: arrays in memory, and per image a PIL image and the transforms."""
 
-    def __init__(self) -> None:
-        self.images = np.load(ARRAYS / "train_images.npy").transpose(0, 2, 3, 1)  # (N, H, W, 3)
-        self.labels = np.load(ARRAYS / "train_labels.npy").tolist()
+    def __init__(self, split: str) -> None:
+        self.images = np.load(ARRAYS / f"{split}_images.npy").transpose(0, 2, 3, 1)  # (N, H, W, 3)
+        self.labels = np.load(ARRAYS / f"{split}_labels.npy").tolist()
         self.transform = transforms.Compose(
             [transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))]
         )
@@ -64,7 +65,7 @@ class Net(nn.Module):
 
 def main() -> None:
     torch.manual_seed(0)
-    loader = DataLoader(Images(), batch_size=BATCH_SIZE, shuffle=True, num_workers=2)
+    loader = DataLoader(Images("train"), batch_size=BATCH_SIZE, shuffle=True, num_workers=2)
     network, loss_function = Net(), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     timing, history = ["epoch,seconds"], ["epoch,train_accuracy"]
@@ -83,6 +84,14 @@ def main() -> None:
     Path("reports").mkdir(exist_ok=True)
     Path("reports/timing.csv").write_text("\n".join(timing))
     Path("reports/history.csv").write_text("\n".join(history))
+    test(network)
+
+
+@torch.no_grad()
+def test(network: Net) -> None:
+    loader = DataLoader(Images("test"), batch_size=BATCH_SIZE, num_workers=2)
+    correct = sum(int((network(images).argmax(dim=1) == labels).sum()) for images, labels in loader)
+    print(f"accuracy {100 * correct / len(loader.dataset):.2f} %")  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def training(
         f"{description.recipe.precision}.",
         f"Trained with {origin.facts['trained with']}.",
         f"Evaluated with {origin.facts['evaluated with']}; test-time augmentation: "
-        f"{classifier.test_time_augmentation}.",
+        f"{origin.facts['test-time augmentation']}.",
         f"SHA-256 of the model: {origin.facts['SHA-256 of the model']}.",
     ]
     recipe = description.recipe.model_dump(exclude_defaults=True)

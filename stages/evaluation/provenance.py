@@ -16,7 +16,7 @@ from common.arrays import Dataset, Split
 from common.errors import UserError
 from common.files import MODEL, PARAMS, REPORTS, sha256
 from common.params import Download
-from model.classifier import Classifier
+from model.classifier import DOUBT, Classifier
 
 MAKES_THE_MODEL = ["stages", str(PARAMS)]  # with the data
 
@@ -86,11 +86,18 @@ def facts(classifier: Classifier, dataset: Dataset) -> dict[str, str]:
         "trained with": f"torch {description.torch} on {description.device}; "
         f"processes: {description.processes}, CPU threads of each: {description.threads}",
         "evaluated with": f"Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scikit-learn")),
-        "test-time augmentation": classifier.test_time_augmentation,
+        + ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "pandas")),
+        "test-time augmentation": augmentation(classifier),
         "recipe": description.recipe_name,
         **dict(flatten(description.recipe.model_dump())),
     }
+
+
+def augmentation(classifier: Classifier) -> str:
+    kind = classifier.test_time_augmentation
+    if kind == "none":
+        return kind
+    return f"{kind}, where the two highest probabilities differ by less than {DOUBT:g}"
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,28 +1,31 @@
 """The views of an image over which test-time augmentation averages."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from common.section import TestTimeAugmentation
 
+VIEWS: dict[TestTimeAugmentation, int] = {"none": 1, "mirror": 2, "mirror_shift": 6}
 
-def views(images: Tensor, kind: TestTimeAugmentation) -> list[Tensor]:
-    """Return the views of images, (N, 3, H, W), each of that shape; the images themselves first.
+
+def views(images: Tensor, kind: TestTimeAugmentation) -> Iterator[Tensor]:
+    """Yield the views of images, (N, 3, H, W), each of that shape; the images themselves first.
 
     ``mirror`` adds the mirror images; ``mirror_shift`` adds both of these again, shifted by one
     pixel up and left and by one pixel down and right, as in arXiv:2404.00498.
     """
-    if kind == "none":
-        return [images]
-    chosen = [images, images.flip(3)]
+    yield images
+    if kind != "none":
+        yield images.flip(3)
     if kind == "mirror_shift":
         count = images.shape[0]  # torch.export would take len(images) for a constant
         unflipped = torch.zeros(count, dtype=torch.bool, device=images.device)
-        shifts = [torch.full((count, 2), by, device=images.device) for by in (-1, 1)]
-        chosen += [
-            move(images, shift, flips) for shift in shifts for flips in (unflipped, ~unflipped)
-        ]
-    return chosen
+        for by in (-1, 1):
+            shift = torch.full((count, 2), by, device=images.device)
+            for flips in (unflipped, ~unflipped):
+                yield move(images, shift, flips)
 
 
 def move(images: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:

@@ -34,15 +34,23 @@ class Augmentation:
 
         Args:
             images: uint8 (n, 3, H, W).
-            indices: int64 (n,), on the CPU.
+            indices: int64 (n,).
 
         Returns:
             uint8 or float32 (n, 3, H, W), pixels in 0..255; float32 (n, 3, size, size) if they
             were shrunk.
         """
         for apply, amounts in self.steps:
-            images = apply(images, *(part[indices].to(images.device) for part in amounts))
+            images = apply(images, *(part[indices] for part in amounts))
         return images
+
+    def to(self, device: torch.device) -> "Augmentation":
+        """Return this augmentation for images on ``device``.
+
+        Its amounts are copied to a GPU once, since each copy waits for the work before it.
+        """
+        steps = [(apply, tuple(part.to(device) for part in parts)) for apply, parts in self.steps]
+        return Augmentation(steps)
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,10 @@ class View:
     def __call__(self, features: Tensor, indices: Tensor) -> Tensor:
         """Choose from features, (n, views, features); return (n, features)."""
         return features[:, self.number]
+
+    def to(self, device: torch.device) -> "View":
+        """Return this view, which is the same on all devices."""
+        return self
 
 
 def augment_epoch(recipe: Recipe, count: int, seed: int, epoch: int) -> Augmentation | View:

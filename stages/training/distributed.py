@@ -129,7 +129,9 @@ def wrap_ddp(classifier: Classifier, group: ProcessGroup, example: Tensor) -> nn
     """Wrap the classifier, which takes ``example``, so that ranks average their gradients."""
     if group.world_size == 1:
         return classifier
-    model = DistributedDataParallel(classifier).eval()
+    # What is frozen in mid-run gets no gradient, for which DDP would wait.
+    unused = bool(classifier.description.recipe.freeze)
+    model = DistributedDataParallel(classifier, find_unused_parameters=unused).eval()
     # DDP rebuilds its buckets after the first backward, which changes the order of summation. A
     # dummy backward here makes resumed runs bit-identical.
     model(example).sum().backward()

@@ -17,7 +17,7 @@ from common.progress import Progress
 from model.classifier import Classifier
 from model.memory import keep_freed_memory
 from model.networks import last_layer_tensors
-from model.views import views
+from model.views import VIEWS
 from training.augment import draw_augmentation
 from training.batches import TrainingData, image_reader, split_evenly
 from training.distributed import ProcessGroup
@@ -49,15 +49,15 @@ class Head(Classifier):
     def __init__(self, classifier: Classifier) -> None:
         nn.Module.__init__(self)
         self.description = classifier.description
-        self.test_time_augmentation = "none"  # is in the features
+        self.test_time_augmentation = classifier.test_time_augmentation
         self.normalize = nn.Identity()  # type: ignore[assignment]
         self.network = last_layer(classifier)
 
-    def average(self, images: Tensor) -> Tensor:
-        """Return the logits, (N, classes), of features (N, views, features), of which the first
-        view is the mean over the views of test-time augmentation.
+    def views(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the features, (N, features), of each view of test-time augmentation, which are the
+        first in (N, views, features).
         """
-        return super().average(images[:, 0])
+        return iter(images.unbind(dim=1)[: VIEWS[self.test_time_augmentation]])
 
 
 def last_layer(classifier: Classifier) -> nn.Linear:
@@ -112,31 +112,33 @@ def compute_features(classifier: Classifier, data: TrainingData, group: ProcessG
     """Compute the features of all images, each rank those of its shard, with the statistics of
     batch norm that the network came with.
 
-    View 1 of a training image is that image as it is augmented in epoch 1, and so on. A validation
-    image has the mean over its views of test-time augmentation: logits are linear in the features,
-    so that is also the mean of the logits.
+    View 1 of a training image is that image as it is augmented in epoch 1, and so on; the views of
+    a validation image are those of test-time augmentation.
     """
     recipe, seed = classifier.description.recipe, classifier.description.seed
     count, layer = len(data.labels), last_layer(classifier)
+    device = layer.weight.device
     augmentations = [
-        draw_augmentation(recipe, count, seed, view) for view in range(1, recipe.views + 1)
+        draw_augmentation(recipe, count, seed, view).to(device)
+        for view in range(1, recipe.views + 1)
     ]
     keep_freed_memory()
-    values = torch.from_numpy(allocate((count, recipe.views, layer.in_features)))
+    for_validation = VIEWS[classifier.test_time_augmentation] if len(data.validation) else 0
+    most = max(recipe.views, for_validation)
+    values = torch.from_numpy(allocate((count, most, layer.in_features)))
     classifier.eval()
-    read = image_reader(data.images, next(classifier.parameters()).device)
+    read = image_reader(data.images, device)
     train, validation = group.shard(data.train), group.shard(data.validation)
     total = len(train) + len(validation)
     with Progress(total=total, desc="Features", unit="image") as progress:
         for batch in batches(train):
             images = read(batch)
             views_of_batch = [augment(images, batch) for augment in augmentations]
-            values[batch] = features_of(classifier, views_of_batch)
+            values[batch, : recipe.views] = features_of(classifier, views_of_batch)
             progress.update(len(batch))
         for batch in batches(validation):
             images = read(batch)
-            views_of_batch = views(images, classifier.test_time_augmentation)
-            values[batch, 0] = features_of(classifier, views_of_batch).mean(dim=1)
+            values[batch, :for_validation] = features_of(classifier, classifier.views(images))
             progress.update(len(batch))
     return Features(group.all_reduce(values).numpy())
 
@@ -161,7 +163,7 @@ def batches(indices: Tensor) -> Iterable[Tensor]:
     return split_evenly(indices, BATCH_SIZE) if len(indices) else ()
 
 
-def features_of(classifier: Classifier, batches: Sequence[Tensor]) -> Tensor:
+def features_of(classifier: Classifier, batches: Iterable[Tensor]) -> Tensor:
     """Return the inputs of the last layer for several views of the same images, (n, 3, H, W) each,
     as float32 (n, views, features), on the CPU.
     """

@@ -26,6 +26,7 @@ from training.augment import Augmentation, View, augment_epoch
 from training.batches import TrainingData, epoch_order, split_evenly
 from training.checkpoint import Checkpoint
 from training.distributed import ProcessGroup, no_sync
+from training.freezing import freeze_groups
 from training.history import EpochRow, TimingRow
 from training.interrupt import Interrupt, deferred_signals
 from training.result import check_result
@@ -47,6 +48,7 @@ class Setup:
     model: nn.Module  # the same, in DistributedDataParallel if there are several ranks
     data: TrainingData
     read: Callable[[Tensor], Tensor]  # indices (n,) to rows of data.images, on the device
+    labels: Tensor  # data.labels, on the device
     group: ProcessGroup
     device: torch.device
     class_weights: Tensor | None  # in the loss, float32 (classes,), on the device
@@ -94,10 +96,11 @@ def train_epoch(
 ) -> None:
     """Take the remaining steps of the current epoch."""
     data, epoch = setup.data, state.epoch
-    order = data.train[epoch_order(len(data.train), setup.seed, epoch)]
+    order = data.train[epoch_order(len(data.train), setup.seed, epoch)].to(setup.device)
     batches = split_evenly(order, setup.recipe.batch_size)
-    augment = augment_epoch(setup.recipe, len(data.labels), setup.seed, epoch)
+    augment = augment_epoch(setup.recipe, len(data.labels), setup.seed, epoch).to(setup.device)
     setup.model.train()
+    freeze_groups(state.network, setup.recipe, epoch)
     began = time.perf_counter() - state.sums.seconds
     title = f"Epoch {epoch} of {setup.recipe.epochs}"
     with Progress(total=len(batches), initial=state.step, desc=title, unit="batch") as progress:
@@ -150,7 +153,7 @@ def accumulate_gradients(
     micro_batches = split_evenly(group.shard(batch), recipe.micro_batch)
     for number, indices in enumerate(micro_batches, start=1):
         with no_sync(setup.model) if number < len(micro_batches) else nullcontext():
-            labels = setup.data.labels[indices].to(device)
+            labels = setup.labels[indices]
             logits = setup.model(augment(setup.read(indices), indices))
             part = cross_entropy(
                 logits,

@@ -88,38 +88,54 @@ class Muon(Eager):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self.update(weight, group)
+            if weights := [weight for weight in group["params"] if weight.grad is not None]:
+                self.update(weights, group)
 
-    def update(self, weight: Tensor, group: dict[str, Any]) -> None:
-        """Update one parameter in place."""
-        assert weight.grad is not None
-        gradient = weight.grad
+    def update(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        """Update parameters in place, all at once: for a GPU, each operation is a kernel."""
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         if not group["orthogonal"]:
-            gradient = gradient.add(weight, alpha=group["weight_decay"])
-        state = self.state[weight]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(weight)
-        momentum = state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
-        step = gradient.add(momentum, alpha=group["momentum"]) if group["nesterov"] else momentum
+            gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
+        for weight in weights:
+            if "momentum_buffer" not in self.state[weight]:
+                self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        momenta = [self.state[weight]["momentum_buffer"] for weight in weights]
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, gradients)
+        steps = momenta
+        if group["nesterov"]:
+            steps = list(torch._foreach_add(gradients, momenta, alpha=group["momentum"]))
         if group["orthogonal"]:
-            weight.mul_(len(weight) ** 0.5 / weight.norm())
-            step = orthogonalize(step.flatten(1).to(self.precision)).view(step.shape)
-        weight.add_(step, alpha=-group["lr"])
+            norms = torch._foreach_norm(weights)
+            torch._foreach_mul_(
+                weights, [len(w) ** 0.5 / n for w, n in zip(weights, norms, strict=True)]
+            )
+            steps = orthogonalize_all(steps, self.precision)
+        torch._foreach_add_(weights, steps, alpha=-group["lr"])
 
 
-def orthogonalize(matrix: Tensor, steps: int = 3) -> Tensor:
-    """Bring the singular values of (m, n) near 1 by Newton-Schulz iteration, for which bfloat16 is
-    precise enough.
+def orthogonalize_all(filters: list[Tensor], precision: torch.dtype) -> list[Tensor]:
+    """Orthogonalize each of the filters, (m, ...), as a matrix, those of a shape in one batch."""
+    shapes = {each.shape for each in filters}
+    alike = {shape: [each for each in filters if each.shape == shape] for shape in shapes}
+    orthogonal = {
+        shape: iter(orthogonalize(torch.stack(group).flatten(2).to(precision)))
+        for shape, group in alike.items()
+    }
+    return [next(orthogonal[each.shape]).view(each.shape) for each in filters]
+
+
+def orthogonalize(matrices: Tensor, steps: int = 3) -> Tensor:
+    """Bring the singular values of each matrix, (..., m, n), near 1 by Newton-Schulz iteration, for
+    which bfloat16 is precise enough.
 
     The coefficients are those of torch.optim.Muon, chosen for the steepest slope at 0.
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    result = matrix.T if tall else matrix
-    result = result / (result.norm() + 1e-7)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    result = matrices.mT if tall else matrices
+    result = result / (result.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
-        square = result @ result.T
+        square = result @ result.mT
         result = 3.4445 * result + (-4.7750 * square + 2.0315 * square @ square) @ result
-    orthogonal: Tensor = result.T if tall else result
+    orthogonal: Tensor = result.mT if tall else result
     return orthogonal

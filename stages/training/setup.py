@@ -32,6 +32,7 @@ def build_setup(
         model=wrap_ddp(trained, group, read(data.train[:1])),
         data=data,
         read=read,
+        labels=data.labels.to(device),
         group=group,
         device=device,
         class_weights=class_weights(data, len(description.classes), description.recipe, device),

@@ -24,6 +24,7 @@ from page import Page
 FACTS = {
     "trained with": "torch 2 on cpu",
     "evaluated with": "Python 3",
+    "test-time augmentation": "mirror, if unsure",
     "SHA-256 of the model": "0123abc",
 }
 
@@ -68,6 +69,7 @@ def test_what_was_measured_is_said() -> None:
         "62,006 weights; initial weights: drawn with seed 7.",
         "Seed 7, 3 epochs, weights of the last epoch, computed in float32.",
         "Trained with torch 2 on cpu.",
+        "Evaluated with Python 3; test-time augmentation: mirror, if unsure.",
         "SHA-256 of the model: 0123abc.",
         'network: {"name": "lenet", "channels": [6, 16]',
     ):

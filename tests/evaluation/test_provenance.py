@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.provenance import flatten, last_commit, read_findings
+from evaluation.provenance import augmentation, flatten, last_commit, read_findings
 from helpers import refused
+from model.classifier import Classifier
+from models import make_description
 from project import Project
 
 
@@ -121,3 +123,11 @@ def test_damaged_findings_are_one_line(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_bytes(content)
     assert refused(lambda: read_findings(path)) == f"{path}: damaged; run the preview stage again"
+
+
+def test_test_time_augmentation_is_told_with_its_condition() -> None:
+    classifier = Classifier(make_description())
+    assert augmentation(classifier) == "none"
+    classifier.test_time_augmentation = "mirror"
+    told = augmentation(classifier)
+    assert told == "mirror, where the two highest probabilities differ by less than 0.5"

@@ -1,6 +1,8 @@
 """What a recipe's precision and test-time augmentation do to a classifier."""
 
+import numpy as np
 import pytest
+import scipy.special
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -22,12 +24,36 @@ def build(**changes: object) -> Classifier:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("none", 1), ("mirror", 2), ("mirror_shift", 6)])
-def test_average_is_the_mean_over_the_views(kind: str, count: int) -> None:
+def test_average_of_images_in_doubt_is_the_mean_over_the_views(kind: str, count: int) -> None:
     classifier = build(test_time_augmentation=kind).eval()
-    seen = views(IMAGES, classifier.test_time_augmentation)
+    seen = list(views(IMAGES, classifier.test_time_augmentation))
     assert len(seen) == count
     wanted = sum(classifier(view).double() for view in seen) / count
     assert torch.allclose(classifier.average(IMAGES).double(), torch.as_tensor(wanted), atol=1e-6)
+
+
+def test_images_that_leave_no_doubt_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = build(test_time_augmentation="mirror_shift").eval()
+    plain = classifier(IMAGES)
+    highest = np.sort(scipy.special.softmax(plain.detach().double().numpy(), axis=1))
+    margins = highest[:, -1] - highest[:, -2]
+    limit = float(np.median(margins))
+    monkeypatch.setattr("model.classifier.DOUBT", limit)
+    seen: list[int] = []
+    classifier.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    found = classifier.average(IMAGES).double()
+    assert seen == [6, 3, 3, 3, 3, 3]
+    every = sum(classifier(view).double() for view in views(IMAGES, "mirror_shift")) / 6
+    doubtful = torch.from_numpy(margins < limit)
+    expected = torch.where(doubtful[:, None], every, plain.double())
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert not torch.allclose(found, torch.as_tensor(every), atol=1e-4)
+
+
+def test_without_doubt_no_further_view_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.classifier.DOUBT", 0.0)
+    classifier = build(test_time_augmentation="mirror").eval()
+    assert torch.equal(classifier.average(IMAGES), classifier(IMAGES))
 
 
 def test_bfloat16_is_near_float32_and_not_the_same() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,34 @@ def test_training_against_the_usual_loop(
     assert (cells(usual)[0], cells(usual)[-1]) == ("the usual loop", "1")
     assert cells(ours)[0] == "train, recipe `tutorial`"
     assert all(float(number) > 0 for line in (usual, ours) for number in cells(line)[2:])
+
+
+def test_the_pipeline_against_the_usual_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every stage runs each time, by DVC itself; the times are those of the whole processes."""
+    repeated, measured = [], process.call
+
+    def call(folder: Path, *command: str | Path | int) -> Result:
+        result = measured(folder, *command)
+        if "repro" in command:
+            repeated.append("-f" in command)
+            figures = {path.name for path in (folder / "reports").glob("*.png")}
+            assert {"preview.png", "history.png", "test_sample.png", "confusion.png"} <= figures
+            return replace(result, seconds=5.0)
+        return replace(result, seconds=10.0)
+
+    monkeypatch.setattr(process, "call", call)
+    arguments = ["pipeline", "--images=40", "--repeats=1", "--epochs=1"]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+    benchmark.main()
+    lines = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert lines[0] == ["pipeline", "training images", "seconds", "times the usual"]
+    assert lines[2:] == [
+        ["the usual script", "40", "10.0", "1.0"],
+        ["`dvc repro`, recipe `tutorial`", "40", "5.0", "0.5"],
+    ]
+    assert repeated == [True]
 
 
 def test_memory_is_the_process_s_own_and_not_that_of_the_one_that_started_it(

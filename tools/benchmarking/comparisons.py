@@ -13,6 +13,7 @@ from benchmarking.process import Result
 from common.yaml12 import read_yaml
 
 Row = dict[str, str | float]
+STAGES_AFTER_DOWNLOAD = ("preview", "train", "test-sample", "evaluate")
 
 
 def training(folder: Path, options: argparse.Namespace) -> list[Row]:
@@ -33,6 +34,31 @@ def training(folder: Path, options: argparse.Namespace) -> list[Row]:
             **summarize(ours, images * epochs),
             "times as fast": round(ratio, 2),
         },
+    ]
+
+
+def pipeline(folder: Path, options: argparse.Namespace) -> list[Row]:
+    """Compare `dvc repro` of every stage but download with the usual script, which trains and tests
+    the same network and draws nothing; one after the other, several times.
+    """
+    images = project.fill(folder, options.images, options.arrays)
+    project.init_dvc(folder)
+    project.write_params(folder, None, "tutorial", options.epochs)
+    ours, usual = [], []
+    for repeat in range(options.repeats):
+        ours.append(process.call(folder, "-m", "dvc", "repro", "-f", "-s", *STAGES_AFTER_DOWNLOAD))
+        epochs = len(process.read_timing(folder))
+        usual.append(process.call(folder, ROOT / "tools" / "usual_loop.py", epochs))
+        report(f"repeat {repeat + 1}: {ours[-1].seconds:.1f} s, {usual[-1].seconds:.1f} s as usual")
+    names = ["the usual script", "`dvc repro`, recipe `tutorial`"]
+    return [
+        {
+            "pipeline": name,
+            "training images": f"{images:,}",
+            "seconds": round(statistics.median(seconds_of(results)), 1),
+            "times the usual": round(median_ratio(seconds_of(results), seconds_of(usual)), 2),
+        }
+        for name, results in zip(names, [usual, ours], strict=True)
     ]
 
 

@@ -1,5 +1,6 @@
 """A script run in a process of its own, with its time and its memory."""
 
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pandas as pd
 
 from common.errors import UserError
 
+PROGRAMS = str(Path(sys.executable).parent)  # of this environment; DVC looks for `python` on PATH
 # A process's largest memory begins at that of the one that started it, so a small one starts it.
 MEASURED = """
 import resource, subprocess, sys
@@ -30,7 +32,7 @@ class Result:
 
 
 def call(folder: Path, *command: str | Path | int) -> Result:
-    """Run a Python script in ``folder``.
+    """Run a Python script, or a module after ``-m``, in ``folder``.
 
     Raises:
         UserError: It failed.
@@ -39,6 +41,7 @@ def call(folder: Path, *command: str | Path | int) -> Result:
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, sys.executable, *map(str, command)],
         cwd=folder,
+        env={**os.environ, "PATH": os.pathsep.join([PROGRAMS, os.environ.get("PATH", "")])},
         capture_output=True,
         text=True,
         check=False,

@@ -33,6 +33,13 @@ def fill(folder: Path, count: int, arrays: Path | None) -> int:
     return int(read_yaml(folder / ARRAYS / "dataset.json")["counts"]["train"])
 
 
+def init_dvc(folder: Path) -> None:
+    """Make the folder a DVC project with this repository's stages."""
+    shutil.copytree(STAGES, folder / STAGES.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    process.call(folder, "-m", "dvc", "init", "--no-scm", "--quiet")
+
+
 def generate_images(folder: Path, count: int) -> Path:
     """Write JPEGs of 32 x 32, noise of their class with noise of their own; return the folder.
 
