@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import conv2d, max_pool2d, pad
 
 from common.network_options import Whitened
 from common.sizes import whitened_sizes
@@ -30,6 +30,21 @@ class Whitening(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):
             return super().forward(images)
+
+
+class PooledConvolution(nn.Conv2d):
+    """A convolution before 2x2 pooling that computes only what the pooling takes.
+
+    Of a map of odd width the pooling ignores the last row and column: 13 % of the multiplications
+    for one of 15 pixels, 27 % for one of 7. Without them, nothing else changes.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if maps.shape[-1] % 2 == 0:
+            return super().forward(maps)
+        before = self.kernel_size[0] // 2
+        sides = (before, before - 1)  # of zeros: left and above, right and below
+        return conv2d(pad(maps, (*sides, *sides)), self.weight)
 
 
 class GlobalMaxPool(nn.Module):
@@ -71,11 +86,15 @@ def whitened(options: Whitened, image_size: int, classes: int) -> nn.Sequential:
     layers["whiten_gelu"] = nn.GELU()
     inputs = whitening.out_channels
     for group, outputs in enumerate(options.channels, start=1):
-        layers[f"conv{group}a"] = identity_convolution(inputs, outputs, options.kernel_size)
+        # For the first group's few inputs, the padding would take longer than it saves.
+        kind = nn.Conv2d if group == 1 else PooledConvolution
+        layers[f"conv{group}a"] = identity_convolution(kind, inputs, outputs, options.kernel_size)
         layers[f"pool{group}"] = nn.MaxPool2d(2)
         layers[f"norm{group}a"] = unscaled_norm(outputs)
         layers[f"gelu{group}a"] = nn.GELU()
-        layers[f"conv{group}b"] = identity_convolution(outputs, outputs, options.kernel_size)
+        layers[f"conv{group}b"] = identity_convolution(
+            nn.Conv2d, outputs, outputs, options.kernel_size
+        )
         layers[f"norm{group}b"] = unscaled_norm(outputs)
         layers[f"gelu{group}b"] = nn.GELU()
         inputs = outputs
@@ -86,9 +105,11 @@ def whitened(options: Whitened, image_size: int, classes: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def identity_convolution(inputs: int, outputs: int, kernel_size: int) -> nn.Conv2d:
+def identity_convolution(
+    kind: type[nn.Conv2d], inputs: int, outputs: int, kernel_size: int
+) -> nn.Conv2d:
     """Build a convolution whose first ``inputs`` filters are the identity, further ones random."""
-    convolution = nn.Conv2d(inputs, outputs, kernel_size, padding="same", bias=False)
+    convolution = kind(inputs, outputs, kernel_size, padding="same", bias=False)
     # nn.init.dirac_ does the same with a loop in Python, which is endless for a hostile model file.
     filters = convolution.weight[:inputs].zero_()
     filters[:, :, kernel_size // 2, kernel_size // 2].fill_diagonal_(1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import conv2d, max_pool2d
 from torchvision import models
 from torchvision.transforms import v2 as transforms
 from torchvision.transforms.functional import to_tensor
@@ -14,6 +15,7 @@ from torchvision.transforms.functional import to_tensor
 from common.recipes import Recipe
 from helpers import refused
 from model.networks import Normalize, build_network, load_weights
+from model.whitened import PooledConvolution
 from models import LENET, WHITENED, make_recipe, torchvision
 
 
@@ -92,6 +94,20 @@ def test_only_the_filters_biases_and_last_layer_of_the_whitened_network_are_trai
     convolutions = {f"conv{group}{half}.weight" for group in "12" for half in "ab"}
     biases = {f"norm{group}{half}.bias" for group in "12" for half in "ab"}
     assert trained == convolutions | biases | {"output.weight"}
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.parametrize("width", [6, 7, 15])
+def test_a_pooled_convolution_computes_what_the_pooling_takes(kernel_size: int, width: int) -> None:
+    ours = PooledConvolution(4, 6, kernel_size, padding="same", bias=False).double()
+    maps = torch.rand(2, 4, width, width, dtype=torch.float64, requires_grad=True)
+    theirs = conv2d(maps, ours.weight, padding="same")
+    found = ours(maps)
+    assert found.shape[2:] == (width // 2 * 2, width // 2 * 2)
+    torch.testing.assert_close(found, theirs[:, :, : found.shape[2], : found.shape[3]])
+    pooled = [max_pool2d(each, 2) for each in (found, theirs)]
+    gradients = [torch.autograd.grad(each.square().sum(), [maps, ours.weight]) for each in pooled]
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 @pytest.mark.parametrize(
