@@ -14,6 +14,8 @@ from torch.nn.functional import conv2d, max_pool2d, pad
 from common.network_options import Whitened
 from common.sizes import whitened_sizes
 
+ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU}
+
 
 class Whitening(nn.Conv2d):
     """Fixed 2x2 filters on red, green and blue, set from training images before the first step.
@@ -76,14 +78,14 @@ def whitened(options: Whitened, image_size: int, classes: int) -> nn.Sequential:
     The network takes float32 (N, 3, image_size, image_size), or smaller images as long as its
     poolings leave a pixel, and returns logits, (N, classes).
 
-
     Raises:
         UserError: Nothing would be left of the image, or ``kernel_size`` is even.
     """
     whitened_sizes(image_size, options.channels, options.kernel_size)
+    activation = ACTIVATIONS[options.activation]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["whiten"] = whitening = Whitening()
-    layers["whiten_gelu"] = nn.GELU()
+    layers["whiten_activation"] = activation()
     inputs = whitening.out_channels
     for group, outputs in enumerate(options.channels, start=1):
         # For the first group's few inputs, the padding would take longer than it saves.
@@ -91,12 +93,12 @@ def whitened(options: Whitened, image_size: int, classes: int) -> nn.Sequential:
         layers[f"conv{group}a"] = identity_convolution(kind, inputs, outputs, options.kernel_size)
         layers[f"pool{group}"] = nn.MaxPool2d(2)
         layers[f"norm{group}a"] = unscaled_norm(outputs)
-        layers[f"gelu{group}a"] = nn.GELU()
+        layers[f"activation{group}a"] = activation()
         layers[f"conv{group}b"] = identity_convolution(
             nn.Conv2d, outputs, outputs, options.kernel_size
         )
         layers[f"norm{group}b"] = unscaled_norm(outputs)
-        layers[f"gelu{group}b"] = nn.GELU()
+        layers[f"activation{group}b"] = activation()
         inputs = outputs
     layers["pool"] = GlobalMaxPool()
     layers["flatten"] = nn.Flatten()
