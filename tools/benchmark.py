@@ -19,7 +19,7 @@ network and optimizer: a DataLoader with 2 workers, and ToTensor and Normalize p
 ``recipes`` trains one epoch of each recipe. ``accuracy`` trains each recipe with each seed, for as
 many epochs as it has unless told otherwise, and evaluates it on the test images. In all three,
 seconds are those of the epochs, without imports. ``pipeline`` compares `dvc repro` of all stages
-but download with a script of the usual loop and a test of its network, from start to end.
+but download with a script that trains by the usual loop and tests, each from its start to its end.
 ``growth`` runs download, train (one epoch of
 ``quick``) and evaluate on more and more images; seconds are those of the whole stage, and CPU
 seconds are what to compare on a machine that others use. ``augmentation`` compares the keys for

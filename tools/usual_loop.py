@@ -1,9 +1,9 @@
 """The script that most tutorials end with, which trains and tests: the benchmark's yardstick.
 
-    python tools/usual_loop.py EPOCHS
+    python tools/usual_loop.py EPOCHS [test]
 
 reads ./data/arrays, writes reports/timing.csv, which the benchmark compares, and history.csv, and
-prints the accuracy on the test images.
+with ``test`` prints the accuracy on the test images.
 Network, optimizer and images are those of recipe ``tutorial``. A DataLoader with 2 workers turns
 each image into a tensor and normalises it; torch is left at its defaults.
 """
@@ -84,7 +84,8 @@ def main() -> None:
     Path("reports").mkdir(exist_ok=True)
     Path("reports/timing.csv").write_text("\n".join(timing))
     Path("reports/history.csv").write_text("\n".join(history))
-    test(network)
+    if "test" in sys.argv[2:]:
+        test(network)
 
 
 @torch.no_grad()

@@ -67,7 +67,6 @@ class Whitened(Section):
     name: Literal["whitened"]
     channels: Channels
     kernel_size: Pixels
-    activation: Literal["gelu", "silu"] = "gelu"
     pretrained: WeightsFile = None
 
     def check(self, image_size: int) -> None:

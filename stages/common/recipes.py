@@ -126,6 +126,7 @@ class Recipe(Section):
         """Check the keys that do not go with training the last layer on features."""
         for key, given, choice in [
             ("progressive_resizing", bool(self.train_sizes), "remove it"),
+            ("freeze", bool(self.freeze), "remove it"),
             ("optimizer.name muon", self.optimizer.name == "muon", "choose from sgd, adamw"),
         ]:
             if given:
@@ -144,8 +145,8 @@ class Recipe(Section):
             )
         if self.freeze != sorted(self.freeze):
             raise UserError(
-                f"freeze is {self.freeze}; a group cannot be frozen later than the next one, whose "
-                "gradients pass through no earlier layer; sort the shares"
+                f"freeze is {self.freeze}; a group cannot be frozen later than the next one, "
+                "through which its gradients pass; sort the shares"
             )
 
     def check_network(self, image_size: int) -> None:

@@ -97,7 +97,10 @@ def augmentation(classifier: Classifier) -> str:
     kind = classifier.test_time_augmentation
     if kind == "none":
         return kind
-    return f"{kind}, where the two highest probabilities differ by less than {DOUBT:g}"
+    return (
+        f"{kind}, where the two highest probabilities, before the temperature, differ by less "
+        f"than {DOUBT:g}"
+    )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

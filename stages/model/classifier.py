@@ -103,7 +103,9 @@ class Classifier(nn.Module):
 
 
 def in_doubt(logits: Tensor) -> Tensor:
-    """Return for which of the logits, (N, classes), the two highest probabilities are close."""
+    """Return for which of the logits, (N, classes), the two highest probabilities are close, before
+    the temperature, which is fitted afterwards.
+    """
     highest = logits.softmax(dim=1).topk(min(2, logits.shape[1]), dim=1).values
     return highest[:, 0] - highest[:, -1] < DOUBT
 

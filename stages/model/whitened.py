@@ -14,8 +14,6 @@ from torch.nn.functional import conv2d, max_pool2d, pad
 from common.network_options import Whitened
 from common.sizes import whitened_sizes
 
-ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU}
-
 
 class Whitening(nn.Conv2d):
     """Fixed 2x2 filters on red, green and blue, set from training images before the first step.
@@ -37,16 +35,16 @@ class Whitening(nn.Conv2d):
 class PooledConvolution(nn.Conv2d):
     """A convolution before 2x2 pooling that computes only what the pooling takes.
 
-    Of a map of odd width the pooling ignores the last row and column: 13 % of the multiplications
-    for one of 15 pixels, 27 % for one of 7. Without them, nothing else changes.
+    The pooling ignores the last row and column of a map of odd width, which are 13 % of the
+    multiplications at 15 pixels and 27 % at 7. What the pooling returns stays the same.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
         if maps.shape[-1] % 2 == 0:
             return super().forward(maps)
         before = self.kernel_size[0] // 2
-        sides = (before, before - 1)  # of zeros: left and above, right and below
-        return conv2d(pad(maps, (*sides, *sides)), self.weight)
+        sides = (before, before - 1)  # of zeros: left and above, right and below; -1 cuts one off
+        return conv2d(pad(maps, (*sides, *sides)), self.weight, self.bias)
 
 
 class GlobalMaxPool(nn.Module):
@@ -82,10 +80,9 @@ def whitened(options: Whitened, image_size: int, classes: int) -> nn.Sequential:
         UserError: Nothing would be left of the image, or ``kernel_size`` is even.
     """
     whitened_sizes(image_size, options.channels, options.kernel_size)
-    activation = ACTIVATIONS[options.activation]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["whiten"] = whitening = Whitening()
-    layers["whiten_activation"] = activation()
+    layers["whiten_gelu"] = nn.GELU()
     inputs = whitening.out_channels
     for group, outputs in enumerate(options.channels, start=1):
         # For the first group's few inputs, the padding would take longer than it saves.
@@ -93,12 +90,12 @@ def whitened(options: Whitened, image_size: int, classes: int) -> nn.Sequential:
         layers[f"conv{group}a"] = identity_convolution(kind, inputs, outputs, options.kernel_size)
         layers[f"pool{group}"] = nn.MaxPool2d(2)
         layers[f"norm{group}a"] = unscaled_norm(outputs)
-        layers[f"activation{group}a"] = activation()
+        layers[f"gelu{group}a"] = nn.GELU()
         layers[f"conv{group}b"] = identity_convolution(
             nn.Conv2d, outputs, outputs, options.kernel_size
         )
         layers[f"norm{group}b"] = unscaled_norm(outputs)
-        layers[f"activation{group}b"] = activation()
+        layers[f"gelu{group}b"] = nn.GELU()
         inputs = outputs
     layers["pool"] = GlobalMaxPool()
     layers["flatten"] = nn.Flatten()

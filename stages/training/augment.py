@@ -34,7 +34,7 @@ class Augmentation:
 
         Args:
             images: uint8 (n, 3, H, W).
-            indices: int64 (n,).
+            indices: int64 (n,), on the images' device.
 
         Returns:
             uint8 or float32 (n, 3, H, W), pixels in 0..255; float32 (n, 3, size, size) if they

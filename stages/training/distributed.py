@@ -4,18 +4,16 @@ steps.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, distributed
 
 from common.errors import UserError
 from common.recipes import Recipe
-from model.classifier import Classifier
 
 Value = TypeVar("Value")
 TIMEOUT = timedelta(minutes=10)  # longer than any rank works between two collectives
@@ -50,6 +48,19 @@ class ProcessGroup:
         if self.world_size > 1:
             distributed.all_reduce(tensor)
         return tensor
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Sum the gradients of parameters over the ranks, in place, all in one tensor.
+
+        DistributedDataParallel would do it during the backward pass, but takes the parameters that
+        learn to be the same from the first step to the last, and needs one to settle its buckets.
+        """
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        if self.world_size > 1:
+            together = self.all_reduce(torch.cat([each.flatten() for each in gradients]))
+            parts = torch.split(together, [each.numel() for each in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
 
     def all_reduce_max(self, number: int) -> int:
         """Return the largest of the ranks' numbers."""
@@ -123,25 +134,6 @@ def connected(group: ProcessGroup, device: torch.device) -> Iterator[None]:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
-
-
-def wrap_ddp(classifier: Classifier, group: ProcessGroup, example: Tensor) -> nn.Module:
-    """Wrap the classifier, which takes ``example``, so that ranks average their gradients."""
-    if group.world_size == 1:
-        return classifier
-    # What is frozen in mid-run gets no gradient, for which DDP would wait.
-    unused = bool(classifier.description.recipe.freeze)
-    model = DistributedDataParallel(classifier, find_unused_parameters=unused).eval()
-    # DDP rebuilds its buckets after the first backward, which changes the order of summation. A
-    # dummy backward here makes resumed runs bit-identical.
-    model(example).sum().backward()
-    model.zero_grad()
-    return model
-
-
-def no_sync(model: nn.Module) -> AbstractContextManager[None]:
-    """Return a context in which gradients are accumulated without averaging them over the ranks."""
-    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def check_shards(group: ProcessGroup, recipe: Recipe, batch: int, validation: int) -> None:

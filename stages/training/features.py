@@ -113,7 +113,7 @@ def compute_features(classifier: Classifier, data: TrainingData, group: ProcessG
     batch norm that the network came with.
 
     View 1 of a training image is that image as it is augmented in epoch 1, and so on; the views of
-    a validation image are those of test-time augmentation.
+    a validation image are those of test-time augmentation. All have room for the more of both.
     """
     recipe, seed = classifier.description.recipe, classifier.description.seed
     count, layer = len(data.labels), last_layer(classifier)
@@ -133,7 +133,8 @@ def compute_features(classifier: Classifier, data: TrainingData, group: ProcessG
     with Progress(total=total, desc="Features", unit="image") as progress:
         for batch in batches(train):
             images = read(batch)
-            views_of_batch = [augment(images, batch) for augment in augmentations]
+            on_device = batch.to(device)
+            views_of_batch = [augment(images, on_device) for augment in augmentations]
             values[batch, : recipe.views] = features_of(classifier, views_of_batch)
             progress.update(len(batch))
         for batch in batches(validation):

@@ -7,12 +7,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, nll_loss
 
 from common.errors import UserError
@@ -25,7 +24,7 @@ from model.networks import load_weights
 from training.augment import Augmentation, View, augment_epoch
 from training.batches import TrainingData, epoch_order, split_evenly
 from training.checkpoint import Checkpoint
-from training.distributed import ProcessGroup, no_sync
+from training.distributed import ProcessGroup
 from training.freezing import freeze_groups
 from training.history import EpochRow, TimingRow
 from training.interrupt import Interrupt, deferred_signals
@@ -45,7 +44,6 @@ class Setup:
 
     classifier: Classifier
     trained: Classifier  # the classifier, or its last layer if that alone is trained
-    model: nn.Module  # the same, in DistributedDataParallel if there are several ranks
     data: TrainingData
     read: Callable[[Tensor], Tensor]  # indices (n,) to rows of data.images, on the device
     labels: Tensor  # data.labels, on the device
@@ -96,10 +94,10 @@ def train_epoch(
 ) -> None:
     """Take the remaining steps of the current epoch."""
     data, epoch = setup.data, state.epoch
-    order = data.train[epoch_order(len(data.train), setup.seed, epoch)].to(setup.device)
+    order = data.train[epoch_order(len(data.train), setup.seed, epoch)]
     batches = split_evenly(order, setup.recipe.batch_size)
     augment = augment_epoch(setup.recipe, len(data.labels), setup.seed, epoch).to(setup.device)
-    setup.model.train()
+    setup.trained.train()
     freeze_groups(state.network, setup.recipe, epoch)
     began = time.perf_counter() - state.sums.seconds
     title = f"Epoch {epoch} of {setup.recipe.epochs}"
@@ -130,6 +128,7 @@ def train_step(
     state.optimizer.zero_grad()
     loss, correct = accumulate_gradients(setup, batch, augment)
     loss, correct = group.all_reduce(loss), group.all_reduce(correct)
+    group.sum_gradients(setup.trained.parameters())
     learning_rate = float(state.schedule.get_last_lr()[0])
     if setup.device.type == "cpu":  # on a GPU, at the end of the epoch
         check_finite(loss, state.epoch, sums.step + 1, learning_rate)
@@ -150,21 +149,19 @@ def accumulate_gradients(
     group, recipe, device = setup.group, setup.recipe, setup.device
     loss = torch.zeros((), device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    micro_batches = split_evenly(group.shard(batch), recipe.micro_batch)
-    for number, indices in enumerate(micro_batches, start=1):
-        with no_sync(setup.model) if number < len(micro_batches) else nullcontext():
-            labels = setup.labels[indices]
-            logits = setup.model(augment(setup.read(indices), indices))
-            part = cross_entropy(
-                logits,
-                labels,
-                setup.class_weights,
-                reduction="sum",
-                label_smoothing=recipe.label_smoothing,
-            )
-            part = part / len(batch)
-            # DDP averages gradients over the ranks; their sum is wanted.
-            (part * group.world_size).backward()  # type: ignore[no-untyped-call]
+    for indices in split_evenly(group.shard(batch), recipe.micro_batch):
+        images, chosen = setup.read(indices), indices.to(device)
+        labels = setup.labels[chosen]
+        logits = setup.trained(augment(images, chosen))
+        part = cross_entropy(
+            logits,
+            labels,
+            setup.class_weights,
+            reduction="sum",
+            label_smoothing=recipe.label_smoothing,
+        )
+        part = part / len(batch)
+        part.backward()  # type: ignore[no-untyped-call]
         loss += part.detach()
         correct += (logits.detach().argmax(dim=1) == labels).sum()
     return loss, correct

@@ -4,7 +4,7 @@ import torch
 
 from model.classifier import Classifier
 from training.batches import TrainingData, class_weights, image_reader
-from training.distributed import ProcessGroup, wrap_ddp
+from training.distributed import ProcessGroup
 from training.features import freeze
 from training.initial_weights import set_initial_weights
 from training.loop import Setup
@@ -29,7 +29,6 @@ def build_setup(
     return Setup(
         classifier=classifier,
         trained=trained,
-        model=wrap_ddp(trained, group, read(data.train[:1])),
         data=data,
         read=read,
         labels=data.labels.to(device),

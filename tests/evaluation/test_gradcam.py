@@ -55,7 +55,7 @@ def enlarge(small: Array, size: int) -> Array:
 
 @pytest.mark.parametrize(
     ("network", "cut", "size"),
-    [(LENET_32, "pool2", 32), (WHITENED, "activation2b", 24)],
+    [(LENET_32, "pool2", 32), (WHITENED, "gelu2b", 24)],
 )
 def test_maps_are_those_of_plain_autograd_on_two_halves(
     network: dict[str, object], cut: str, size: int

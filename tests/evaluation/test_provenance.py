@@ -130,4 +130,5 @@ def test_test_time_augmentation_is_told_with_its_condition() -> None:
     assert augmentation(classifier) == "none"
     classifier.test_time_augmentation = "mirror"
     told = augmentation(classifier)
-    assert told == "mirror, where the two highest probabilities differ by less than 0.5"
+    assert told.startswith("mirror, where the two highest probabilities, before the temperature, ")
+    assert told.endswith("differ by less than 0.5")

@@ -66,7 +66,7 @@ def test_batch_norm_uses_what_it_learned_and_not_the_batch(tmp_path: Path) -> No
         assert torch.equal(buffer, before[name])
 
 
-def test_test_time_augmentation_is_the_mean_of_the_logits_of_the_views() -> None:
+def test_test_time_augmentation_is_the_mean_over_the_views_of_images_in_doubt() -> None:
     """The views are made by NumPy: mirrored, and shifted by a pixel with edges reflected."""
     images = random_images(3)
 

@@ -96,17 +96,6 @@ def test_only_the_filters_biases_and_last_layer_of_the_whitened_network_are_trai
     assert trained == convolutions | biases | {"output.weight"}
 
 
-def test_the_whitened_network_has_the_activation_of_its_recipe() -> None:
-    """A model file without the key is of a network with GELU."""
-    kinds = {}
-    for options in ({}, {"activation": "gelu"}, {"activation": "silu"}):
-        network = build_network(make_recipe(network={**WHITENED, **options}), 16, 3)
-        activations = [each for name, each in network.named_children() if "activation" in name]
-        assert len(activations) == 5
-        kinds[options.get("activation", "")] = {type(each) for each in activations}
-    assert kinds == {"": {nn.GELU}, "gelu": {nn.GELU}, "silu": {nn.SiLU}}
-
-
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 @pytest.mark.parametrize("width", [6, 7, 15])
 def test_a_pooled_convolution_computes_what_the_pooling_takes(kernel_size: int, width: int) -> None:

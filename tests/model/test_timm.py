@@ -232,7 +232,7 @@ def test_dropout_depends_on_seed_and_step_alone(prepared: Project) -> None:
     losses = []
     for noise in (0, 1):
         setup, state, _ = prepare(load_params(), ProcessGroup(), torch.device("cpu"))
-        setup.model.train()
+        setup.trained.train()
         torch.manual_seed(noise)
         train_step(setup, state, torch.arange(8), cast(Any, lambda images, _: images))
         losses.append(state.sums.losses[0].item())

@@ -121,6 +121,9 @@ def test_test_time_augmentation_is_inside_and_in_float32(count: int, augmenting:
         plain = classifier(torch.from_numpy(images)).softmax(dim=1).numpy()
     np.testing.assert_allclose(augmenting.run(images), expected, atol=1e-5)
     assert np.abs(plain - expected).max() > 1e-3
+    ranked = np.sort(plain, axis=1)
+    sure = ranked[:, -1] - ranked[:, -2] >= 0.5
+    assert count < 50 or 0 < sure.sum() < count  # both ways are in the graph
 
 
 def test_another_test_time_augmentation_can_be_asked_for(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Groups that are frozen in mid-run keep their weights, whoever trains and however disturbed."""
 
+import os
 import signal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.params import load_params
-from helpers import refused
+from helpers import refused, wait_until
 from model.networks import build_network
 from models import WHITENED, make_recipe
 from project import Project
@@ -58,22 +60,42 @@ def test_a_group_learns_until_its_share_of_the_epochs_is_over(
 @posix
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_frozen_training_resumes_in_the_same_bytes(trainings: Trainings, processes: int) -> None:
-    def start() -> list[dict[str, str]]:
+    """It is killed in each epoch: when nothing, the first group, and both groups are frozen."""
+
+    def environments() -> list[dict[str, str]]:
         return ranks(2) if processes == 2 else [{}]
 
     Project(trainings.path).change(**SMALL)
-    assert trainings.run(start()) == [0] * processes, trainings.stderr(0)
+    assert trainings.run(environments()) == [0] * processes, trainings.stderr(0)
     undisturbed = trainings.outputs()
     trainings.remove_outputs()
-    for _ in range(3):
-        assert trainings.run_until_saved(start(), 0, signal.SIGKILL)[0] == -signal.SIGKILL
-    assert trainings.run(start()) == [0] * processes
-    assert "resuming after epoch" in trainings.stderr(0)
+    assert trainings.run_until_saved(environments(), 0, signal.SIGKILL)[0] == -signal.SIGKILL
+    for epoch in (1, 2):
+        (trainings.path / "stdout.0").unlink()
+        running = trainings.start(environments())
+        wait_until(partial(has_ended, trainings, epoch))
+        wait_until(partial(has_saved_after, trainings, trainings.saved))
+        os.kill(running[0], signal.SIGKILL)
+        assert trainings.wait()[0] == -signal.SIGKILL
+    assert trainings.run(environments()) == [0] * processes
+    assert "resuming after epoch 2, step " in trainings.stderr(0)
     assert trainings.outputs() == undisturbed
+    assert [trainings.stdout(rank) for rank in range(1, processes)] == [""] * (processes - 1)
+    assert [trainings.stderr(rank) for rank in range(1, processes)] == [""] * (processes - 1)
+
+
+def has_ended(trainings: Trainings, epoch: int) -> bool:
+    path = trainings.path / "stdout.0"
+    return path.exists() and f"epoch {epoch}: " in path.read_text()
+
+
+def has_saved_after(trainings: Trainings, moment: int) -> bool:
+    return trainings.saved > moment
 
 
 @pytest.mark.parametrize(
-    ("share", "epochs", "first"), [(0.5, 10, 6), (0.29, 100, 30), (1.0, 3, 4), (0.3, 3, 2)]
+    ("share", "epochs", "first"),
+    [(0.5, 10, 6), (0.29, 100, 30), (1.0, 3, 4), (0.3, 3, 2), (0.1, 2, 2)],
 )
 def test_a_share_is_in_whole_epochs(share: float, epochs: int, first: int) -> None:
     """0.29 of 100 is less than 29 in binary fractions."""
@@ -94,6 +116,7 @@ def test_a_share_is_in_whole_epochs(share: float, epochs: int, first: int) -> No
         ("quick", [0.5], "one share per group of convolutions, but network lenet has 0"),
         ("accurate", [0.8, 0.5], "sort the shares"),
         ("accurate", [0.0], "greater than 0"),
+        ("frozen", [0.5], "freeze is not possible with trainable 'head'"),
     ],
 )
 def test_what_cannot_be_frozen_is_refused(

@@ -88,6 +88,29 @@ def test_the_rest_steps_as_with_torchs_sgd(nesterov: bool) -> None:
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
+def test_several_parameters_step_as_each_would_alone() -> None:
+    """Two matrices have the same shape, and are orthogonalized in one batch."""
+    shapes = [(16, 5, 3, 3), (60, 16), (16, 5, 3, 3), (16,)]
+    together, apart = (
+        {
+            f"{n}.weight": nn.Parameter(random_matrix(*shape, seed=n))
+            for n, shape in enumerate(shapes)
+        }
+        for _ in range(2)
+    )
+    optimizers = [
+        Muon(muon_recipe(), together),
+        *(Muon(muon_recipe(), {name: weight}) for name, weight in apart.items()),
+    ]
+    for step in range(3):
+        for n, weight in enumerate([*together.values(), *apart.values()]):
+            weight.grad = random_matrix(*weight.shape, seed=10 * step + n % len(shapes))
+        for optimizer in optimizers:
+            optimizer.step()
+    for name in together:
+        assert torch.allclose(together[name], apart[name], atol=1e-6), name
+
+
 def test_muon_steps_filters_and_hidden_matrices_but_not_the_last_layer() -> None:
     recipe = muon_recipe()
     network = build_network(recipe, 32, 10)

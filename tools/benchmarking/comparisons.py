@@ -48,7 +48,7 @@ def pipeline(folder: Path, options: argparse.Namespace) -> list[Row]:
     for repeat in range(options.repeats):
         ours.append(process.call(folder, "-m", "dvc", "repro", "-f", "-s", *STAGES_AFTER_DOWNLOAD))
         epochs = len(process.read_timing(folder))
-        usual.append(process.call(folder, ROOT / "tools" / "usual_loop.py", epochs))
+        usual.append(process.call(folder, ROOT / "tools" / "usual_loop.py", epochs, "test"))
         report(f"repeat {repeat + 1}: {ours[-1].seconds:.1f} s, {usual[-1].seconds:.1f} s as usual")
     names = ["the usual script", "`dvc repro`, recipe `tutorial`"]
     return [

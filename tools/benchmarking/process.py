@@ -41,14 +41,20 @@ def call(folder: Path, *command: str | Path | int) -> Result:
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, sys.executable, *map(str, command)],
         cwd=folder,
-        env={**os.environ, "PATH": os.pathsep.join([PROGRAMS, os.environ.get("PATH", "")])},
+        env={
+            **os.environ,
+            "PATH": os.pathsep.join(filter(None, [PROGRAMS, os.environ.get("PATH")])),
+            "DVC_NO_ANALYTICS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
     )
     seconds = time.perf_counter() - began
     if done.returncode != 0:
-        raise UserError(f"{command[0]} failed: {done.stderr.strip().splitlines()[-1]}")
+        raise UserError(
+            f"{' '.join(map(str, command))} failed: {done.stderr.strip().splitlines()[-1]}"
+        )
     cpu_seconds, peak = map(float, done.stdout.split())
     unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
     return Result(seconds, cpu_seconds, peak * unit / 1e6)

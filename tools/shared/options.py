@@ -17,5 +17,6 @@ def add_test_time_augmentation(parser: argparse.ArgumentParser) -> None:
         "--test-time-augmentation",
         choices=["recipe", *get_args(TestTimeAugmentation)],
         default="recipe",
-        help="views to average over; recipe is the one that the model was trained by",
+        help="views to average over where an image leaves doubt; recipe is the one that the model "
+        "was trained by",
     )
