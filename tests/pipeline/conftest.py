@@ -1,10 +1,13 @@
 """One clone for all tests of the pipeline; each of them gives it back as it was."""
 
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from clone import Clone
+from warm_python import warm_python
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +21,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone.ran = clone.repro()
     clone.commit("after the first run")
     return clone
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[str]:
+    """What to put in front of PATH for a `python` that starts at once; nothing on Windows."""
+    if sys.platform == "win32":
+        yield ""
+        return
+    with warm_python() as folder:
+        yield f"{folder}{os.pathsep}"
 
 
 @pytest.fixture

@@ -146,11 +146,12 @@ def without_numbers(line: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A clone in which the first run of the README is committed."""
+def started(tmp_path_factory: pytest.TempPathFactory, programs: str) -> Checkout:
+    """A clone with images of somebody's own."""
     checkout = Checkout.of_working_tree(
         tmp_path_factory.mktemp("docs") / "clone", tmp_path_factory.mktemp("home")
     )
+    checkout.environment["PATH"] = programs + checkout.environment["PATH"]
     checkout.start_repository()
     images = {
         f"{name}/{n}.png": solid((red, n, 0))

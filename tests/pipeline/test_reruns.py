@@ -1,7 +1,7 @@
 """An edit runs again exactly the stages whose result it can change."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,6 +10,15 @@ from clone import Clone
 BEHIND_FIGURES = ["evaluate", "preview", "test-sample"]
 EVALUATED = ["evaluate", "test-sample"]
 BEHIND_TRAIN = ["evaluate", "test-sample", "train"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def starts_at_once(clone: Clone, programs: str) -> Iterator[None]:
+    """Let the many stages start without their imports; test_pipeline.py runs them as they are."""
+    path = clone.environment["PATH"]
+    clone.environment["PATH"] = programs + path
+    yield
+    clone.environment["PATH"] = path
 
 
 def comment(module: str) -> Callable[[Clone], None]:
