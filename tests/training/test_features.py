@@ -110,6 +110,12 @@ def test_features_are_of_both_mirror_images(head: Project) -> None:
     torch.testing.assert_close(found[data.train], expected, rtol=0, atol=1e-5)
     both = [features_by_hand(classifier, data.validation, flip) for flip in (False, True)]
     torch.testing.assert_close(found[data.validation], torch.stack(both, dim=1), rtol=0, atol=1e-5)
+    images = torch.from_numpy(data.images.read(data.validation.tolist()))
+    with torch.inference_mode():
+        expected = classifier.eval().average(images)
+        assert not torch.allclose(classifier(images), expected, atol=1e-4)
+        validated = Head(classifier).average(found[data.validation])
+    torch.testing.assert_close(validated, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", ["resnet18", "mobilenet_v3_small", "efficientnet_b0"])
