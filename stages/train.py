@@ -10,7 +10,7 @@ Several processes, started by machine.processes, torchrun, srun or PyTorchJob, t
 
 The images stay uint8 on disk, or on the GPU where they fit, and are normalised per batch on the
 device: no worker processes and no Python per image. On two cores, recipe tutorial trains about
-4,000 images of 32 x 32 per second, quick 9,000; accurate takes 10 to 22 minutes for CIFAR-10.
+4,000 images of 32 x 32 per second, quick 9,000; accurate takes 11 to 28 minutes for CIFAR-10.
 Memory is about 0.9 GB, 1.8 GB for accurate, for any number of images.
 """
 

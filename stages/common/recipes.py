@@ -9,7 +9,7 @@ from pydantic import Field
 
 from common.augment_options import Augmentations
 from common.errors import UserError
-from common.network_options import LIBRARIES, Network, Whitened
+from common.network_options import LIBRARIES, Network
 from common.section import (
     Count,
     Fraction,
@@ -19,8 +19,6 @@ from common.section import (
     Section,
     TestTimeAugmentation,
 )
-
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Normalization(Section):
@@ -85,7 +83,6 @@ class Recipe(Section):
     micro_batch: Count | None = None
     label_smoothing: Fraction
     trainable: Literal["all", "head"] = "all"
-    freeze: Annotated[list[Share], Field(max_length=20, default_factory=list)]
     views: Annotated[int, Field(ge=1, le=1000)] = 1
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"]
@@ -106,7 +103,6 @@ class Recipe(Section):
         self.check_training_images(image_size)
         if self.trainable == "head":
             self.check_head()
-        self.check_freeze()
         if self.views > 1 and (self.trainable == "all" or not self.augment.any):
             raise UserError(
                 f"views is {self.views}, but it counts the augmented views of each image whose "
@@ -126,7 +122,6 @@ class Recipe(Section):
         """Check the keys that do not go with training the last layer on features."""
         for key, given, choice in [
             ("progressive_resizing", bool(self.train_sizes), "remove it"),
-            ("freeze", bool(self.freeze), "remove it"),
             ("optimizer.name muon", self.optimizer.name == "muon", "choose from sgd, adamw"),
         ]:
             if given:
@@ -134,20 +129,6 @@ class Recipe(Section):
                     f"{key} is not possible with trainable 'head', which trains the last layer on "
                     f"features of the images; {choice}, or trainable: all"
                 )
-
-    def check_freeze(self) -> None:
-        """Check that there are groups to freeze, none of them before those that it builds on."""
-        groups = len(self.network.channels) if isinstance(self.network, Whitened) else 0
-        if len(self.freeze) > groups:
-            raise UserError(
-                f"freeze is {self.freeze}, one share per group of convolutions, but network "
-                f"{self.network.name} has {groups}; remove {'some' if groups else 'it'}"
-            )
-        if self.freeze != sorted(self.freeze):
-            raise UserError(
-                f"freeze is {self.freeze}; a group cannot be frozen later than the next one, "
-                "through which its gradients pass; sort the shares"
-            )
 
     def check_network(self, image_size: int) -> None:
         """Check the network against the sizes of its images, its batches and the optimizer."""

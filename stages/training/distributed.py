@@ -52,11 +52,11 @@ class ProcessGroup:
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Sum the gradients of parameters over the ranks, in place, all in one tensor.
 
-        DistributedDataParallel would do it during the backward pass, but takes the parameters that
-        learn to be the same from the first step to the last, and needs one to settle its buckets.
+        DistributedDataParallel would do it during the backward pass, in an order that it settles in
+        its first steps, so that a resumed training would not end in the same bytes.
         """
-        gradients = [each.grad for each in parameters if each.grad is not None]
         if self.world_size > 1:
+            gradients = [each.grad for each in parameters if each.grad is not None]
             together = self.all_reduce(torch.cat([each.flatten() for each in gradients]))
             parts = torch.split(together, [each.numel() for each in gradients])
             for gradient, part in zip(gradients, parts, strict=True):

@@ -25,7 +25,6 @@ from training.augment import Augmentation, View, augment_epoch
 from training.batches import TrainingData, epoch_order, split_evenly
 from training.checkpoint import Checkpoint
 from training.distributed import ProcessGroup
-from training.freezing import freeze_groups
 from training.history import EpochRow, TimingRow
 from training.interrupt import Interrupt, deferred_signals
 from training.result import check_result
@@ -98,7 +97,6 @@ def train_epoch(
     batches = split_evenly(order, setup.recipe.batch_size)
     augment = augment_epoch(setup.recipe, len(data.labels), setup.seed, epoch).to(setup.device)
     setup.trained.train()
-    freeze_groups(state.network, setup.recipe, epoch)
     began = time.perf_counter() - state.sums.seconds
     title = f"Epoch {epoch} of {setup.recipe.epochs}"
     with Progress(total=len(batches), initial=state.step, desc=title, unit="batch") as progress:

@@ -25,6 +25,8 @@ def build_setup(
     description = classifier.description
     set_initial_weights(classifier, data, group)
     trained, data = freeze(classifier.to(device), data, group)
+    # Other processors may have drawn or whitened them to other last bits.
+    group.broadcast(trained.network.state_dict().values())
     read = image_reader(data.images, device)
     return Setup(
         classifier=classifier,

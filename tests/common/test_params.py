@@ -84,7 +84,6 @@ def section_of(params: Any, path: tuple[str, ...]) -> Any:
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 OPTIONAL = {  # of recipes
     "balance",
-    "freeze",
     "micro_batch",
     "progressive_resizing",
     "test_time_augmentation",

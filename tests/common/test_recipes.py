@@ -49,7 +49,7 @@ def change(project: Project, recipe: str, **changes: Any) -> None:
         (
             "accurate",
             {"network__kernel_size": 21},
-            "network.kernel_size is 21; it must not exceed the images, which are 18 pixels wide",
+            "network.kernel_size is 21; it must not exceed the images, which are 20 pixels wide",
         ),
         (
             "accurate",
