@@ -38,3 +38,12 @@ def base(clone: Clone) -> Iterator[Clone]:
     """The clone with the first run's parameters and outputs, and back to them afterwards."""
     yield clone
     clone.restore()
+
+
+@pytest.fixture
+def quick(base: Clone, programs: str) -> Iterator[Clone]:
+    """The same, and its stages start without the seconds of their imports."""
+    path = base.environment["PATH"]
+    base.environment["PATH"] = programs + path
+    yield base
+    base.environment["PATH"] = path

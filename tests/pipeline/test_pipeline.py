@@ -73,56 +73,56 @@ def test_a_recipe_that_is_not_in_use_runs_nothing(base: Clone) -> None:
     assert base.repro() == []
 
 
-def test_parameters_set_back_are_restored_and_not_trained_again(base: Clone) -> None:
-    before = base.outputs()
-    base.set(recipes={"quick": {"learning_rate": 0.01}}, test_sample={"seed": 1})
-    changes = json.loads(base.dvc("params", "diff", "--json"))
+def test_parameters_set_back_are_restored_and_not_trained_again(quick: Clone) -> None:
+    before = quick.outputs()
+    quick.set(recipes={"quick": {"learning_rate": 0.01}}, test_sample={"seed": 1})
+    changes = json.loads(quick.dvc("params", "diff", "--json"))
     assert changes["params.yaml"]["recipes.quick.learning_rate"] == {
         "old": 0.05,
         "new": 0.01,
         "diff": -0.04,
     }
     assert changes["params.yaml"].keys() == {"recipes.quick.learning_rate", "test_sample.seed"}
-    assert sorted(base.repro()) == ["evaluate", "test-sample", "train"]
-    after = base.outputs()
+    assert sorted(quick.repro()) == ["evaluate", "test-sample", "train"]
+    after = quick.outputs()
     changed = {"models/classifier.safetensors/", "reports/history.csv/", "reports/predictions.csv/"}
     assert all(after[name] != before[name] for name in changed)
     assert all(after[name] == before[name] for name in before if name.startswith("data/"))
-    assert "accuracy" in base.dvc("metrics", "diff")
+    assert "accuracy" in quick.dvc("metrics", "diff")
 
-    base.set(test_sample={"seed": 1})
-    assert sorted(base.repro()) == ["evaluate", "test-sample"]
-    assert base.printed.count("is cached - skipping run") == 1
-    after = base.outputs()
+    quick.set(test_sample={"seed": 1})
+    assert sorted(quick.repro()) == ["evaluate", "test-sample"]
+    assert quick.printed.count("is cached - skipping run") == 1
+    after = quick.outputs()
     assert {name for name in after if after[name] != before[name]} == {
         "reports/test_sample.png/",
         "reports/report.html/",
     }
 
-    base.set()
-    assert base.repro() == []
-    assert base.outputs() == before
+    quick.set()
+    assert quick.repro() == []
+    assert quick.outputs() == before
 
 
-def test_a_failing_stage_keeps_what_came_before(base: Clone) -> None:
-    before = base.outputs()
-    base.set(recipes={"quick": {"learning_rate": 1e30}})
-    printed = base.dvc("repro", status=None)
+def test_a_failing_stage_keeps_what_came_before(quick: Clone) -> None:
+    before = quick.outputs()
+    quick.set(recipes={"quick": {"learning_rate": 1e30}})
+    printed = quick.dvc("repro", status=None)
     assert re.search(
         r"^error: the loss is .*; choose a lower learning_rate$", printed, re.MULTILINE
     )
     assert "Traceback" not in printed
     assert "Running stage 'evaluate'" not in printed
-    base.set()
-    base.dvc("checkout")
+    quick.set()
+    quick.dvc("checkout")
     cached = {path for path, options in OUTPUTS.items() if options.get("cache", True)}
-    after = base.outputs()
+    after = quick.outputs()
     for name in before:
         if any(name.startswith(f"{path}/") for path in cached):
             assert after[name] == before[name]
-    base.call("git", "checkout", "-q", "--", "reports")
-    assert base.outputs() == before
-    assert base.repro() == []
+    quick.call("git", "checkout", "-q", "--", "reports")
+    assert quick.outputs() == before
+    assert quick.repro() == []
 
 
 def test_parameters_are_checked_before_anything_is_removed(base: Clone) -> None:
@@ -133,29 +133,29 @@ def test_parameters_are_checked_before_anything_is_removed(base: Clone) -> None:
 
 
 @pytest.mark.parametrize("link", ["hardlink", "symlink"])
-def test_outputs_are_never_written_through_into_the_cache(base: Clone, link: str) -> None:
-    base.dvc("config", "cache.type", link)
-    base.dvc("checkout", "--relink")
+def test_outputs_are_never_written_through_into_the_cache(quick: Clone, link: str) -> None:
+    quick.dvc("config", "cache.type", link)
+    quick.dvc("checkout", "--relink")
     for path in [
         "models/classifier.safetensors",
         "data/arrays/train_images.npy",
         "reports/preview.png",
     ]:
-        file = base.path / path
+        file = quick.path / path
         assert file.is_symlink() if link == "symlink" else file.stat().st_nlink > 1
-    cache = snapshot(base.path / ".dvc" / "cache" / "files")
-    before = base.outputs()
-    base.set(download={"seed": 1}, train={"seed": 1}, preview={"seed": 1})
+    cache = snapshot(quick.path / ".dvc" / "cache" / "files")
+    before = quick.outputs()
+    quick.set(download={"seed": 1}, train={"seed": 1}, preview={"seed": 1})
     for stage in ["download", "preview", "train"]:
-        base.call(sys.executable, f"stages/{stage}.py")
-    after = base.outputs()
+        quick.call(sys.executable, f"stages/{stage}.py")
+    after = quick.outputs()
     for name in [
         "data/arrays/train_labels.npy",
         "reports/preview.png/",
         "models/classifier.safetensors/",
     ]:
         assert after[name] != before[name]
-    assert snapshot(base.path / ".dvc" / "cache" / "files") == cache
+    assert snapshot(quick.path / ".dvc" / "cache" / "files") == cache
 
 
 def test_metrics_are_shown(clone: Clone) -> None:

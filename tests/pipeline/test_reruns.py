@@ -1,7 +1,7 @@
 """An edit runs again exactly the stages whose result it can change."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -10,15 +10,6 @@ from clone import Clone
 BEHIND_FIGURES = ["evaluate", "preview", "test-sample"]
 EVALUATED = ["evaluate", "test-sample"]
 BEHIND_TRAIN = ["evaluate", "test-sample", "train"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def starts_at_once(clone: Clone, programs: str) -> Iterator[None]:
-    """Let the many stages start without their imports; test_pipeline.py runs them as they are."""
-    path = clone.environment["PATH"]
-    clone.environment["PATH"] = programs + path
-    yield
-    clone.environment["PATH"] = path
 
 
 def comment(module: str) -> Callable[[Clone], None]:
@@ -81,10 +72,10 @@ def cache(clone: Clone) -> None:
     ],
 )
 def test_an_edit_runs_what_it_can_change(
-    base: Clone, edit: Callable[[Clone], None], ran: list[str]
+    quick: Clone, edit: Callable[[Clone], None], ran: list[str]
 ) -> None:
-    edit(base)
-    assert sorted(base.repro()) == ran
+    edit(quick)
+    assert sorted(quick.repro()) == ran
 
 
 def test_machine_settings_are_shown_as_changes_although_nothing_runs(base: Clone) -> None:
