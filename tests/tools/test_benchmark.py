@@ -81,7 +81,7 @@ def test_training_against_the_usual_loop(
 
 
 def test_the_pipeline_against_the_usual_script(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prepared_once: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every stage runs each time, by DVC itself; the times are those of the whole processes."""
     repeated, measured = [], process.call
@@ -96,14 +96,14 @@ def test_the_pipeline_against_the_usual_script(
         return replace(result, seconds=10.0)
 
     monkeypatch.setattr(process, "call", call)
-    arguments = ["pipeline", "--images=40", "--repeats=1", "--epochs=1"]
+    arguments = ["pipeline", f"--arrays={prepared_once.images}", "--repeats=1", "--epochs=1"]
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
     benchmark.main()
     lines = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert lines[0] == ["pipeline", "training images", "seconds", "times the usual"]
     assert lines[2:] == [
-        ["the usual script", "40", "10.0", "1.0"],
-        ["`dvc repro`, recipe `tutorial`", "40", "5.0", "0.5"],
+        ["the usual script", "1,444", "10.0", "1.0"],
+        ["`dvc repro`, recipe `tutorial`", "1,444", "5.0", "0.5"],
     ]
     assert repeated == [True]
 

@@ -11,8 +11,9 @@ from PIL import Image
 from _paths import ROOT, STAGES
 from benchmarking import process
 from benchmarking.process import Result
-from common.files import ARRAYS
+from common.files import ARRAYS, REPORTS
 from common.yaml12 import read_yaml
+from sources.unreadable import write_unreadable
 
 CLASSES = 10
 TRAIN_PER_TEST = 5  # as in CIFAR-10
@@ -30,6 +31,7 @@ def fill(folder: Path, count: int, arrays: Path | None) -> int:
         process.call(folder, STAGES / "download.py")
     else:
         shutil.copytree(arrays, folder / ARRAYS)
+        write_unreadable(folder / REPORTS / "skipped.csv", [])  # as download does beside the arrays
     return int(read_yaml(folder / ARRAYS / "dataset.json")["counts"]["train"])
 
 
