@@ -103,7 +103,7 @@ def test_the_pipeline_against_the_usual_script(
     assert lines[0] == ["pipeline", "training images", "seconds", "times the usual"]
     assert lines[2:] == [
         ["the usual script", "1,444", "10.0", "1.0"],
-        ["`dvc repro`, recipe `tutorial`", "1,444", "5.0", "0.5"],
+        ["recipe `tutorial`, by `dvc repro`", "1,444", "5.0", "0.5"],
     ]
     assert repeated == [True]
 

@@ -50,7 +50,7 @@ def pipeline(folder: Path, options: argparse.Namespace) -> list[Row]:
         epochs = len(process.read_timing(folder))
         usual.append(process.call(folder, ROOT / "tools" / "usual_loop.py", epochs, "test"))
         report(f"repeat {repeat + 1}: {ours[-1].seconds:.1f} s, {usual[-1].seconds:.1f} s as usual")
-    names = ["the usual script", "`dvc repro`, recipe `tutorial`"]
+    names = ["the usual script", "recipe `tutorial`, by `dvc repro`"]
     return [
         {
             "pipeline": name,
