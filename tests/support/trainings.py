@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
-from helpers import STAGES, wait_until
+from helpers import STAGES
 
 CHECKPOINT = "models/resume.state"
 OUTPUTS = ("models/classifier.safetensors", "reports/history.csv")
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX's signals and fork")
 
-# For each line of standard input, train in one process per environment, and send the first one the
-# signal after so many seconds. Answer with a line of process ids and a line of exit statuses.
+# For each line of standard input, train in one process per environment, and send one of them the
+# signal after so many seconds or with the next checkpoint. Answer with a line of process ids and a
+# line of exit statuses. A training that has not ended after two minutes is killed.
 SERVER = """
-import json, math, os, sys, time
+import json, os, signal, sys, time
 import torch._dynamo, torch.nn.parallel, train
 from common.stage import run
 
@@ -47,24 +48,35 @@ def train_and_exit(index, folder, environment):
 print("ready", flush=True)
 for line in sys.stdin:
     task, running, statuses = json.loads(line), [], {}
+    checkpoint = os.path.join(task["folder"], task["checkpoint"])
+    before = task["saved"]
     for index, environment in enumerate(task["environments"]):
         if (pid := os.fork()) == 0:
             train_and_exit(index, task["folder"], environment)
         running.append(pid)
-    print(json.dumps(running), flush=True)
-    first, order = running[0], list(running)
-    deadline = time.monotonic() + (task["seconds"] or math.inf)
+    print(json.dumps({"processes": running}), flush=True)
+    order, victim = list(running), running[task["rank"]]
+    began, sent = time.monotonic(), task["signal"] is None
     while running:
         for pid in list(running):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 running.remove(pid)
                 statuses[pid] = os.waitstatus_to_exitcode(status)
-        if first in running and time.monotonic() > deadline:
-            os.kill(first, task["signal"])
-            deadline = math.inf
+        passed = time.monotonic() - began
+        due = (
+            passed > task["seconds"]
+            if task["seconds"] is not None
+            else os.path.exists(checkpoint) and os.stat(checkpoint).st_mtime_ns > before
+        )
+        if victim in running and due and not sent:
+            os.kill(victim, task["signal"])
+            sent = True
+        if passed > 120:
+            for pid in running:
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.002)
-    print(json.dumps([statuses[pid] for pid in order]), flush=True)
+    print(json.dumps({"statuses": [statuses[pid] for pid in order]}), flush=True)
 """
 
 
@@ -88,44 +100,49 @@ class Trainings:
             seconds: after which the first process is sent a signal.
             number: the signal.
         """
-        self.start(environments, seconds, number)
+        self.start(environments, None if seconds is None else number, seconds=seconds)
         return self.wait()
 
     def run_until_saved(
         self, environments: Sequence[dict[str, str]], rank: int, number: int
     ) -> list[int]:
         """Send that process a signal after the next checkpoint; return the exit statuses."""
-        before = self.saved
-        processes = self.start(environments)
-        wait_until(lambda: self.saved > before)
-        os.kill(processes[rank], number)
+        self.start(environments, number, rank)
         return self.wait()
 
     def start(
         self,
         environments: Sequence[dict[str, str]] = ({},),
+        number: int | None = None,
+        rank: int = 0,
         seconds: float | None = None,
-        number: int = signal.SIGKILL,
     ) -> list[int]:
         """Start the processes; return their ids."""
         task = {
             "folder": str(self.path),
             "environments": environments,
+            "checkpoint": CHECKPOINT,
+            "saved": self.saved,
             "seconds": seconds,
-            "signal": int(number),
+            "rank": rank,
+            "signal": number,
         }
         assert self.server.stdin
         print(json.dumps(task), file=self.server.stdin, flush=True)
-        return self.answer()
+        return self.answer("processes")
 
     def wait(self) -> list[int]:
         """Return the exit statuses of the processes that were started last."""
-        return self.answer()
+        return self.answer("statuses")
 
-    def answer(self) -> list[int]:
+    def answer(self, kind: str) -> list[int]:
+        """Return the next answer of this kind; one that nobody waited for is passed over."""
         assert self.server.stdout
-        numbers: list[int] = json.loads(self.server.stdout.readline())
-        return numbers
+        for line in self.server.stdout:
+            if kind in (answer := json.loads(line)):
+                numbers: list[int] = answer[kind]
+                return numbers
+        raise AssertionError("the process that trainings are forked from has ended")
 
     @property
     def saved(self) -> int:
