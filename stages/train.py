@@ -9,8 +9,8 @@ A killed training resumes from models/resume.state and ends in the same bytes as
 Several processes, started by machine.processes, torchrun, srun or PyTorchJob, train data-parallel.
 
 The images stay uint8 on disk, or on the GPU where they fit, and are normalised per batch on the
-device: no worker processes and no Python per image. On two cores, recipe tutorial trains about
-4,000 images of 32 x 32 per second, quick 9,000; accurate takes 11 to 28 minutes for CIFAR-10.
+device: no worker processes and no Python per image. On two cores, recipe tutorial trains 4,000
+to 6,000 images of 32 x 32 per second, quick 9,000; accurate takes 11 to 28 minutes for CIFAR-10.
 Memory is about 0.7 GB, for accurate 0.9 GB in bfloat16 and 1.8 GB in float32, for any number of
 images.
 """

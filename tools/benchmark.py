@@ -17,12 +17,12 @@
 ``training`` compares the train stage, with the recipe ``tutorial``, with the usual loop of the same
 network and optimizer: a DataLoader with 2 workers, and ToTensor and Normalize per image.
 ``recipes`` trains one epoch of each recipe. ``accuracy`` trains each recipe with each seed, for as
-many epochs as it has unless told otherwise, and evaluates it on the test images. In all three,
+many epochs as it has unless told otherwise, and evaluates it on the test images. In these three,
 seconds are those of the epochs, without imports. ``pipeline`` compares `dvc repro` of all stages
 but download with a script that trains by the usual loop and tests, each from its start to its end.
-``growth`` runs download, train (one epoch of
-``quick``) and evaluate on more and more images; seconds are those of the whole stage, and CPU
-seconds are what to compare on a machine that others use. ``augmentation`` compares the keys for
+``growth`` runs download, train (one epoch of ``quick``) and evaluate on more and more images;
+seconds are those of the whole stage, and CPU seconds are what to compare on a machine that others
+use. ``augmentation`` compares the keys for
 photographs under ``augment`` with torchvision's v2 transforms in a DataLoader with 2 workers.
 ``few`` trains recipes on few images per class of IMAGES, a folder with train/ and test/, whose test
 images stay the same; the pretrained networks get their weights from a file that is named after

@@ -39,7 +39,7 @@ def draw_class_accuracy(per_class: pd.DataFrame, subtitle: str) -> Figure:
         bars: Any = {"xerr": np.clip(errors, 0, None), "ecolor": "black", "capsize": 3}
         axes.barh(positions, rows["percent"], color=BLUE, **bars)
         chance: Any = {"color": ORANGE, "markersize": 15, "markeredgewidth": 2.5}
-        words = "chance: as many predictions of the class, for random images"
+        words = "chance: the same predictions, shuffled"
         axes.plot(rows["chance"], positions, "|", label=words, **chance)
         axes.set_yticks(positions, names, fontsize=12)
         for position, percent, high in zip(

@@ -14,10 +14,10 @@ from common.progress import Progress
 from common.recipes import Recipe
 from common.section import Fit, Pixels, Positive, Section, Seed, TestTimeAugmentation
 from model.networks import Normalize, build_network
-from model.views import views
+from model.views import views as views_of
 
 MOST_PIXELS = 64 * 64  # of an image, for batches of full size
-DOUBT = 0.5  # of an image whose two highest probabilities differ by less, further views are used
+DOUBT = 0.5  # if an image's two highest probabilities differ by less, further views are used
 
 
 class Description(Section):
@@ -77,13 +77,12 @@ class Classifier(nn.Module):
 
     def views(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the views of test-time augmentation, (N, 3, H, W); first the images themselves."""
-        return views(images, self.test_time_augmentation)
+        return views_of(images, self.test_time_augmentation)
 
     def average(self, images: Tensor) -> Tensor:
-        """Return the logits, (N, classes), of each image or, where these leave doubt, their mean
-        over the views of test-time augmentation.
+        """Return the logits, (N, classes); those of an image in doubt are the mean over its views.
 
-        The other images would hardly profit from what multiplies the time.
+        The other images get one pass: further views would change few of their predictions.
         """
         logits: Tensor = self(next(self.views(images)))
         if self.test_time_augmentation != "none":
@@ -103,8 +102,9 @@ class Classifier(nn.Module):
 
 
 def in_doubt(logits: Tensor) -> Tensor:
-    """Return for which of the logits, (N, classes), the two highest probabilities are close, before
-    the temperature, which is fitted afterwards.
+    """Return a mask, bool (N,): where the two highest probabilities differ by less than DOUBT.
+
+    The logits are (N, classes); the temperature is 1, since it is fitted afterwards.
     """
     highest = logits.softmax(dim=1).topk(min(2, logits.shape[1]), dim=1).values
     return highest[:, 0] - highest[:, -1] < DOUBT

@@ -33,10 +33,10 @@ class Whitening(nn.Conv2d):
 
 
 class PooledConvolution(nn.Conv2d):
-    """A convolution before 2x2 pooling that computes only what the pooling takes.
+    """A convolution before 2x2 pooling that skips the row and column that the pooling drops.
 
-    The pooling ignores the last row and column of a map of odd width, which are 13 % of the
-    multiplications at 15 pixels and 27 % at 7. What the pooling returns stays the same.
+    These are the last ones of a map of odd width: 13 % of the multiplications at 15 pixels, 27 % at
+    7. What the pooling returns stays the same.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -48,7 +48,9 @@ class PooledConvolution(nn.Conv2d):
 
 
 class GlobalMaxPool(nn.Module):
-    """The maximum of each channel: what nn.AdaptiveMaxPool2d(1) computes, with less work."""
+    """The maximum of each channel, as nn.AdaptiveMaxPool2d(1), whose gradient is not deterministic
+    on a GPU.
+    """
 
     def forward(self, maps: Tensor) -> Tensor:
         return max_pool2d(maps, maps.shape[2:])
@@ -117,6 +119,6 @@ def identity_convolution(
 
 def unscaled_norm(channels: int) -> nn.BatchNorm2d:
     """Build batch norm with a bias but without a learned scale."""
-    norm = nn.BatchNorm2d(channels)
+    norm = nn.BatchNorm2d(channels, momentum=0.4)
     norm.weight.requires_grad_(False)
     return norm

@@ -52,11 +52,15 @@ class ProcessGroup:
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Sum the gradients of parameters over the ranks, in place, all in one tensor.
 
-        DistributedDataParallel would do it during the backward pass, in an order that it settles in
-        its first steps, so that a resumed training would not end in the same bytes.
+        DistributedDataParallel does it in an order that it settles in its first steps; a resumed
+        training would need a step without effect to end in the same bytes.
         """
         if self.world_size > 1:
-            gradients = [each.grad for each in parameters if each.grad is not None]
+            gradients = []
+            for each in parameters:
+                if each.requires_grad:
+                    each.grad = torch.zeros_like(each) if each.grad is None else each.grad
+                    gradients.append(each.grad)
             together = self.all_reduce(torch.cat([each.flatten() for each in gradients]))
             parts = torch.split(together, [each.numel() for each in gradients])
             for gradient, part in zip(gradients, parts, strict=True):

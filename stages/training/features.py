@@ -54,8 +54,8 @@ class Head(Classifier):
         self.network = last_layer(classifier)
 
     def views(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield the features, (N, features), of each view of test-time augmentation, which are the
-        first in (N, views, features).
+        """Yield the features, (N, features), of each view of test-time augmentation: the first ones
+        in (N, views, features).
         """
         return iter(images.unbind(dim=1)[: VIEWS[self.test_time_augmentation]])
 
@@ -113,7 +113,7 @@ def compute_features(classifier: Classifier, data: TrainingData, group: ProcessG
     batch norm that the network came with.
 
     View 1 of a training image is that image as it is augmented in epoch 1, and so on; the views of
-    a validation image are those of test-time augmentation. All have room for the more of both.
+    a validation image are those of test-time augmentation. The fewer of both are padded with 0.
     """
     recipe, seed = classifier.description.recipe, classifier.description.seed
     count, layer = len(data.labels), last_layer(classifier)

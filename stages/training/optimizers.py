@@ -92,7 +92,7 @@ class Muon(Eager):
                 self.update(weights, group)
 
     def update(self, weights: list[Tensor], group: dict[str, Any]) -> None:
-        """Update parameters in place, all at once: for a GPU, each operation is a kernel."""
+        """Update parameters in place, in few calls for all, so that a GPU launches few kernels."""
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         if not group["orthogonal"]:
             gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))

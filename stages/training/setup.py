@@ -1,9 +1,10 @@
 """What a training is made of, from a classifier and its data."""
 
 import torch
+from torch import nn
 
 from model.classifier import Classifier
-from training.batches import TrainingData, class_weights, image_reader
+from training.batches import TrainingData, class_weights, image_reader, split_evenly
 from training.distributed import ProcessGroup
 from training.features import freeze
 from training.initial_weights import set_initial_weights
@@ -25,8 +26,11 @@ def build_setup(
     description = classifier.description
     set_initial_weights(classifier, data, group)
     trained, data = freeze(classifier.to(device), data, group)
-    # Other processors may have drawn or whitened them to other last bits.
+    # Ranks on other processors may have initial weights with other last bits.
     group.broadcast(trained.network.state_dict().values())
+    recipe = description.recipe
+    shard = group.shard(split_evenly(data.train, recipe.batch_size)[0])
+    spread_batch_norm(trained.network, len(split_evenly(shard, recipe.micro_batch)))
     read = image_reader(data.images, device)
     return Setup(
         classifier=classifier,
@@ -36,5 +40,15 @@ def build_setup(
         labels=data.labels.to(device),
         group=group,
         device=device,
-        class_weights=class_weights(data, len(description.classes), description.recipe, device),
+        class_weights=class_weights(data, len(description.classes), recipe, device),
     )
+
+
+def spread_batch_norm(network: nn.Module, passes: int) -> None:
+    """Let batch norm's running statistics move as far in so many passes as they would in one.
+
+    So ``momentum`` is that of a step, whatever micro_batch is.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+            module.momentum = 1 - (1 - module.momentum) ** (1 / passes)

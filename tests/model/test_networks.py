@@ -96,6 +96,11 @@ def test_only_the_filters_biases_and_last_layer_of_the_whitened_network_are_trai
     assert trained == convolutions | biases | {"output.weight"}
 
 
+def test_convolutions_before_a_pooling_but_the_first_leave_out_what_it_drops() -> None:
+    modules = build_network(make_recipe(network=WHITENED), 16, 3).named_modules()
+    assert [name for name, each in modules if isinstance(each, PooledConvolution)] == ["conv2a"]
+
+
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 @pytest.mark.parametrize("width", [6, 7, 15])
 def test_a_pooled_convolution_computes_what_the_pooling_takes(kernel_size: int, width: int) -> None:

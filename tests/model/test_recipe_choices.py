@@ -53,7 +53,11 @@ def test_images_that_leave_no_doubt_are_taken_as_they_are(monkeypatch: pytest.Mo
 def test_without_doubt_no_further_view_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.classifier.DOUBT", 0.0)
     classifier = build(test_time_augmentation="mirror").eval()
-    assert torch.equal(classifier.average(IMAGES), classifier(IMAGES))
+    expected = classifier(IMAGES)
+    seen: list[int] = []
+    classifier.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    assert torch.equal(classifier.average(IMAGES), expected)
+    assert seen == [len(IMAGES)]
 
 
 def test_bfloat16_is_near_float32_and_not_the_same() -> None:

@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX's signals and fo
 # line of exit statuses. A training that has not ended after two minutes is killed.
 SERVER = """
 import json, os, signal, sys, time
-import torch._dynamo, torch.nn.parallel, train
+import train
 from common.stage import run
 
 def train_and_exit(index, folder, environment):
@@ -44,6 +44,12 @@ def train_and_exit(index, folder, environment):
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr, flush=True)
     os._exit(status)
+
+def saved(checkpoint):
+    try:
+        return os.stat(checkpoint).st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 print("ready", flush=True)
 for line in sys.stdin:
@@ -64,14 +70,13 @@ for line in sys.stdin:
                 running.remove(pid)
                 statuses[pid] = os.waitstatus_to_exitcode(status)
         passed = time.monotonic() - began
-        due = (
-            passed > task["seconds"]
-            if task["seconds"] is not None
-            else os.path.exists(checkpoint) and os.stat(checkpoint).st_mtime_ns > before
-        )
-        if victim in running and due and not sent:
-            os.kill(victim, task["signal"])
-            sent = True
+        if victim in running and not sent:
+            if task["seconds"] is None:
+                sent = saved(checkpoint) > before
+            else:
+                sent = passed > task["seconds"]
+            if sent:
+                os.kill(victim, task["signal"])
         if passed > 120:
             for pid in running:
                 os.kill(pid, signal.SIGKILL)
@@ -136,7 +141,7 @@ class Trainings:
         return self.answer("statuses")
 
     def answer(self, kind: str) -> list[int]:
-        """Return the next answer of this kind; one that nobody waited for is passed over."""
+        """Return the next answer of this kind; skip those that were not read."""
         assert self.server.stdout
         for line in self.server.stdout:
             if kind in (answer := json.loads(line)):
