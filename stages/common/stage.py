@@ -3,8 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from common.errors import UserError, explain_failure, printable
@@ -22,7 +22,20 @@ def exit_on_interrupt() -> None:
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    os._exit(INTERRUPTED)  # a library that is being imported could swallow an exception
+    # A library that is being imported could swallow an exception, or abort.
+    os._exit(INTERRUPTED)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Let Ctrl-C end the process without a traceback while libraries are imported in mid-run."""
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    exit_on_interrupt()
+    try:
+        yield
+    finally:
+        if handled:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(main: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from common.arrays import Array
+from common.stage import importing
 from model.classifier import predict_logits
 from training.loop import VALIDATION_BATCH_SIZE, Setup
 
@@ -48,7 +49,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         loss falls for ever towards 0, and where their own classes' logits are below the mean, for
         ever towards infinity.
     """
-    from scipy.optimize import minimize_scalar  # scipy takes time, and is needed here alone
+    with importing():  # scipy takes time, and is needed here alone
+        from scipy.optimize import minimize_scalar
 
     values, truth = logits.double().numpy(), labels.numpy()
     of_the_truth = values[np.arange(len(truth)), truth]

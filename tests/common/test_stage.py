@@ -209,6 +209,29 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path: Path) -> None:
         assert process.communicate()[0] == "True\n"
 
 
+def test_ctrl_c_during_an_import_in_mid_run_ends_it_with_status_130(tmp_path: Path) -> None:
+    """Even where the library would swallow the exception."""
+    library = "import time\ntry:\n    print('on', flush=True)\n    time.sleep(600)\n"
+    (tmp_path / "library.py").write_text(f"{library}except KeyboardInterrupt:\n    pass\n")
+    code = "from common import stage\ndef main():\n    with stage.importing():\n"
+    code += "        import library\n    print('swallowed')\n"
+    with start(f"{code}stage.run(main)", tmp_path) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "on\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 130
+
+
+def test_ctrl_c_is_handled_as_before_after_an_import_in_mid_run(tmp_path: Path) -> None:
+    code = "import signal\nfrom common import stage\n"
+    code += "for handler in signal.default_int_handler, signal.SIG_IGN:\n"
+    code += "    signal.signal(signal.SIGINT, handler)\n    with stage.importing():\n        pass\n"
+    code += "    print(signal.getsignal(signal.SIGINT) is handler)\n"
+    with start(code, tmp_path) as process:
+        assert process.communicate()[0] == "True\nTrue\n"
+
+
 def test_ctrl_c_in_a_stage_ends_it_with_status_130(tmp_path: Path) -> None:
     code = "import time\nfrom common import stage\nstage.exit_on_interrupt()\n"
     code += "def main():\n    try:\n        print('on', flush=True)\n        time.sleep(600)\n"
