@@ -77,7 +77,7 @@ def prepare(
     """Read the inputs, check that all ranks have the same, and build what is trained."""
     loaded = load_images("train", params.download)
     data = split_data(loaded, params.train)
-    description = describe(params, loaded.dataset, device, group)
+    description = describe(params, loaded.dataset, len(data.validation), device, group)
     fingerprint = compute_fingerprint(description, params.train)
     group.check_agreement(fingerprint)
     batches = split_evenly(data.train, description.recipe.batch_size)

@@ -133,8 +133,12 @@ def training(
     recipe = description.recipe.model_dump(exclude_defaults=True)
     if isinstance(path := recipe["network"].get("pretrained"), str):
         recipe["network"]["pretrained"] = Path(path).name
-    if "val_acc" in measured.headline:
-        sentences.insert(2, f"Accuracy on validation images: {measured.headline['val_acc']} %.")
+    if held_out := description.validation_images:
+        sentences.insert(
+            2,
+            f"{held_out:,} of the training images were held out for validation; accuracy on them: "
+            f"{measured.headline['val_acc']} %.",
+        )
     lines = [f"{key}: {json.dumps(value)}" for key, value in recipe.items()]
     block = "\n".join(["```yaml", *lines, "```"])
     return [bullets(sentences), f"Recipe {escape(description.recipe_name)}:", block]
@@ -145,7 +149,7 @@ def initial_weights(description: Description) -> str:
     network = description.recipe.network
     match getattr(network, "pretrained", None):
         case str(path):
-            return f"those of the file {Path(path).name}"
+            return f"those of the file {Path(path).name}, SHA-256 {description.initial_weights}"
         case True:
             return f"those that {network.name} publishes"
     return f"drawn with seed {description.seed}"
@@ -177,7 +181,6 @@ def confidence(measured: Measurements, description: Description) -> list[str]:
     """Return what confidences are worth, and what answering only above some of them gives."""
     headline = measured.headline
     error = f"Expected calibration error on the test images: {headline['ece']} %."
-    calibration = about_calibration(description.temperature, "val_acc" in headline)
     answered = [
         f"Of confidence {row['confidence']:g} or more: {row['share']:.1f} % of the test images, "
         f"{row['percent']:.1f} % of them right (95 % interval {row['percent_low']:.1f} to "
@@ -185,7 +188,8 @@ def confidence(measured: Measurements, description: Description) -> list[str]:
         for row in records(measured.thresholds)
         if row["confidence"] in CONFIDENCES
     ]
-    return [f"{escape(calibration)} {error}", *([bullets(answered)] if answered else [])]
+    calibration = escape(about_calibration(description))
+    return [f"{calibration} {error}", *([bullets(answered)] if answered else [])]
 
 
 def limits(description: Description, findings: Findings | None) -> list[str]:

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ValidationError
 
 from common.arrays import Dataset, Split
 from common.errors import UserError
-from common.files import MODEL, PARAMS, REPORTS, sha256
+from common.files import ARRAYS, MODEL, PARAMS, REPORTS, sha256
+from common.network_options import LIBRARIES
 from common.params import Download
-from model.classifier import DOUBT, Classifier
+from model.classifier import DOUBT, Classifier, Description
 
 MAKES_THE_MODEL = ["stages", str(PARAMS)]  # with the data
 
@@ -62,11 +63,11 @@ def trace(classifier: Classifier, dataset: Dataset, download: Download) -> Origi
     """Return where a classifier and the data it is tested on come from.
 
     Raises:
-        UserError: What the preview stage wrote is damaged.
+        UserError: What the preview stage wrote is damaged, or is of other data.
     """
     return Origin(
         facts=facts(classifier, dataset),
-        findings=read_findings(REPORTS / "data.json"),
+        findings=read_findings(REPORTS / "data.json", dataset),
         folder=folder_of_images(download, dataset),
     )
 
@@ -81,16 +82,22 @@ def facts(classifier: Classifier, dataset: Dataset) -> dict[str, str]:
         "code and parameters": last_commit(),
         "SHA-256 of the initial weights": description.initial_weights or "not from a file",
         "seed": str(description.seed),
+        "validation images": f"{description.validation_images:,} of the training images",
         "epoch of the weights": str(description.best_epoch or "the last"),
         "temperature": f"{description.temperature:g}",
         "trained with": f"torch {description.torch} on {description.device}; "
         f"processes: {description.processes}, CPU threads of each: {description.threads}",
         "evaluated with": f"Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "pandas")),
+        + ", ".join(f"{name} {version(name)}" for name in libraries(description)),
         "test-time augmentation": augmentation(classifier),
         "recipe": description.recipe_name,
         **dict(flatten(description.recipe.model_dump())),
     }
+
+
+def libraries(description: Description) -> list[str]:
+    network = description.recipe.network
+    return ["torch", "numpy", "pandas"] + [network.name] * isinstance(network, LIBRARIES)
 
 
 def augmentation(classifier: Classifier) -> str:
@@ -134,18 +141,25 @@ def git(*arguments: str) -> str:
     return done.stdout.rstrip("\n")
 
 
-def read_findings(path: Path) -> Findings | None:
+def read_findings(path: Path, dataset: Dataset) -> Findings | None:
     """Return what the preview stage found in the data; None without it.
 
     Raises:
-        UserError: The file is damaged.
+        UserError: The file is damaged, or is of other data.
     """
     if not path.exists():
         return None
     try:
-        return Findings.model_validate_json(path.read_bytes())
+        findings = Findings.model_validate_json(path.read_bytes())
     except ValidationError:
         raise UserError(f"{path}: damaged; run the preview stage again") from None
+    counts = {
+        split: sum(images[split] for images in findings.classes.values())
+        for split in dataset.counts
+    }
+    if findings.classes.keys() != set(dataset.classes) or counts != dataset.counts:
+        raise UserError(f"{path}: of other data than {ARRAYS}; run the preview stage again")
+    return findings
 
 
 def folder_of_images(download: Download, dataset: Dataset) -> str | None:

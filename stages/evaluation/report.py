@@ -36,10 +36,10 @@ FIGURES = {  # in reports/, with what each shows
 }
 METRICS = {  # in metrics.json, with what each means
     "macro": "Mean of the classes' accuracies: {} %",
-    "loss": "Cross-entropy: {}",
+    "loss": "Cross-entropy, with the temperature: {}",
     "ece": "Expected calibration error: {} %, the mean distance of confidence and accuracy",
     "val_acc": "Accuracy on the validation images: {} %",
-    "val_loss": "Cross-entropy on the validation images: {}",
+    "val_loss": "Cross-entropy on the validation images, before the temperature: {}",
 }
 # The columns of the tables, as evaluation.html.table takes them.
 CLASSES = {
@@ -124,7 +124,7 @@ def report_html(
     mistakes = records(surest_mistakes(measured.predictions, SUREST))
     folder = origin.folder
     url = None if folder is None else lambda row: url_of_image(folder, row["file"])
-    calibration = about_calibration(description.temperature, "val_acc" in headline)
+    calibration = about_calibration(description)
     facts = [{"fact": fact, "value": value} for fact, value in origin.facts.items()]
     parts = [
         summary(measured, description, dataset),

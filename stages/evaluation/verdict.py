@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from common.errors import printable
+from model.classifier import Description
 
 NAMED = 10  # classes that a sentence names at most
+FEW = 200  # validation images below which a temperature is uncertain
 CHANCE = (
     "Chance is what answers reach that do not depend on the images: overall, always the commonest "
     "class; on the images of one class, that class as often as it is predicted here."
@@ -46,22 +48,21 @@ def about_the_seed(seed: int) -> str:
     return f"This is one model, trained with seed {seed}; another seed gives another accuracy."
 
 
-def about_calibration(temperature: float, validated: bool) -> str:
-    """Return what the confidences are worth, or what would make them worth more.
-
-    Args:
-        temperature: of the classifier.
-        validated: True if images were held out for validation.
-    """
-    if validated:
+def about_calibration(description: Description) -> str:
+    """Return what the confidences are worth, or what would make them worth more."""
+    images = description.validation_images
+    if images == 0:
         return (
-            f"Confidences are calibrated: the logits are divided by {temperature:g}, a temperature "
-            "fitted on the validation images (arXiv 1706.04599)."
+            "Confidences are not calibrated; with train.validation_fraction 0.1, say, train would "
+            "fit a temperature on the images that it holds out."
         )
-    return (
-        "Confidences are not calibrated; with train.validation_fraction 0.1, say, train would fit "
-        "a temperature on the images that it holds out."
+    fitted = (
+        f"the logits are divided by {description.temperature:g}, a temperature fitted on "
+        f"{images:,} validation images (arXiv 1706.04599)"
     )
+    if images < FEW:
+        return f"Confidences are roughly calibrated: {fitted}, too few to determine it well."
+    return f"Confidences are calibrated: {fitted}."
 
 
 def about_heat_maps(missing: str) -> str:

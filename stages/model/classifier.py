@@ -38,6 +38,7 @@ class Description(Section):
     torch: str  # version
     initial_weights: str | None = None  # SHA-256 of the file that the recipe names
     best_epoch: int | None = None  # whose weights early stopping chose; None for the last epoch
+    validation_images: Annotated[int, Field(ge=0)] = 0  # held out of the training images
     temperature: Positive = 1.0  # by which logits are divided; fitted on the validation images
 
     @property

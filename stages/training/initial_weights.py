@@ -1,7 +1,7 @@
 """The weights that a training begins with, where they are not drawn at random."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,10 @@ from training.whitening import set_whitening
 WHITENING_IMAGES = 5000
 COUNTER = "num_batches_tracked"  # of batch norm; weights of before PyTorch 0.4.1 have none
 MOST_LINES = 10
+RANDOM_FEATURES = (
+    "trainable is 'head' and network.pretrained names no weights: the last layer is trained on "
+    "features of random filters"
+)
 
 
 def set_initial_weights(classifier: Classifier, data: TrainingData, group: ProcessGroup) -> None:
@@ -30,11 +34,14 @@ def set_initial_weights(classifier: Classifier, data: TrainingData, group: Proce
     """
     recipe = classifier.description.recipe
     if path := weights_file(recipe.network):
-        said = fit_weights(classifier, read_weights(path, recipe), str(path))
+        said = fit_weights(classifier, *read_weights(path, recipe), str(path))
     elif recipe.network.name == "torchvision" and recipe.network.pretrained:
-        said = fit_weights(classifier, *published_weights(recipe.network.model))
+        weights, name = published_weights(recipe.network.model)
+        said = fit_weights(classifier, weights, None, name)
     else:
         said = None
+        if recipe.trainable == "head" and group.rank == 0:
+            print(RANDOM_FEATURES, file=sys.stderr)
     if said and group.rank == 0:
         print(said, file=sys.stderr)
     if recipe.network.name == "whitened" and not said:
@@ -43,17 +50,24 @@ def set_initial_weights(classifier: Classifier, data: TrainingData, group: Proce
         set_whitening(classifier.network, classifier.normalize(images))
 
 
-def fit_weights(classifier: Classifier, weights: Mapping[str, Tensor], source: str) -> str:
+def fit_weights(
+    classifier: Classifier,
+    weights: Mapping[str, Tensor],
+    classes: Sequence[str] | None,
+    source: str,
+) -> str:
     """Load weights into the network by their names.
 
-    The last layer is loaded if all of its tensors fit. Otherwise it begins at zero if it is linear,
-    and at the network's own initial weights if not.
+    The last layer is loaded if all of its tensors fit, and its ``classes``, where they are known,
+    are the network's in the same order. Otherwise it begins at zero if it is linear, and at the
+    network's own initial weights if not.
 
     Returns:
         What happened to the last layer, in a line that begins with ``source``.
 
     Raises:
-        UserError: Another tensor is missing, is extra, has another shape or is not finite.
+        UserError: Another tensor is missing, is extra, has another shape or type, or is not
+            finite.
     """
     description, own = classifier.description, classifier.network.state_dict()
     last = last_layer_tensors(description.recipe, description.image_size, len(description.classes))
@@ -63,7 +77,7 @@ def fit_weights(classifier: Classifier, weights: Mapping[str, Tensor], source: s
     unfit = [
         name
         for name in sorted(own.keys() | weights.keys())
-        if shape(own.get(name)) != shape(weights.get(name))
+        if form(own.get(name)) != form(weights.get(name))
     ]
     if faults := [name for name in unfit if name not in last]:
         lines = [f"{source}: {compare(name, weights, own)}" for name in faults]
@@ -72,15 +86,15 @@ def fit_weights(classifier: Classifier, weights: Mapping[str, Tensor], source: s
             f"{source}: tensors that do not fit: {len(faults)}; choose the network and the "
             "download.image_size that the weights are for, or other weights",
         )
-    kept = {name: own[name] for name in (last if unfit else ())}
+    renewed = bool(unfit) or classes not in (None, description.classes)
+    kept = {name: own[name] for name in (last if renewed else ())}
     load_weights(classifier.network, {**weights, **kept, **zeros(classifier.network, kept)})
     check_finite(classifier, source)
-    if unfit:
-        return (
-            f"{source}: all but the last layer is loaded, which begins anew: "
-            f"{compare(unfit[0], weights, own)}"
-        )
-    return f"{source}: all layers are loaded, the last one too, since it has as many classes"
+    if renewed:
+        why = compare(unfit[0], weights, own) if unfit else "it is of other classes"
+        return f"{source}: all but the last layer is loaded, which begins anew: {why}"
+    same = "the same classes" if classes else "as many classes"
+    return f"{source}: all layers are loaded, the last one too, since it has {same}"
 
 
 def zeros(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,11 +112,15 @@ def zeros(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def compare(name: str, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    return f"tensor {name} is {shape(weights.get(name))}, this network has {shape(own.get(name))}"
+    return f"tensor {name} is {form(weights.get(name))}, this network has {form(own.get(name))}"
 
 
-def shape(tensor: Tensor | None) -> str:
-    return "none" if tensor is None else str(tuple(tensor.shape))
+def form(tensor: Tensor | None) -> str:
+    """Return the shape, and the type unless it is one of real numbers, whose precision may vary."""
+    if tensor is None:
+        return "none"
+    kind = "" if tensor.is_floating_point() else f" of {str(tensor.dtype).removeprefix('torch.')}"
+    return f"{tuple(tensor.shape)}{kind}"
 
 
 def check_finite(classifier: Classifier, source: str) -> None:

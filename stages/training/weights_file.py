@@ -36,8 +36,9 @@ def digest(path: Path) -> str:
     return sha256(path)
 
 
-def read_weights(path: Path, recipe: Recipe) -> dict[str, Tensor]:
-    """Read tensors by their names; nothing in the file is executed.
+def read_weights(path: Path, recipe: Recipe) -> tuple[dict[str, Tensor], list[str] | None]:
+    """Read tensors by their names, and the classes that they tell apart; None if the file does not
+    name them. Nothing in it is executed.
 
     Raises:
         UserError: The file is damaged, or its weights are for images that are normalised otherwise
@@ -48,12 +49,13 @@ def read_weights(path: Path, recipe: Recipe) -> dict[str, Tensor]:
     else:
         text, weights = read_safetensors(path, remedy="name another file")
     if text:  # a model file of this pipeline
-        trained = verified_description(path, text, weights).recipe
-        check_normalization(recipe, trained.normalize, f"{path} was trained")
-    elif isinstance(recipe.network, Timm):
+        description = verified_description(path, text, weights)
+        check_normalization(recipe, description.recipe.normalize, f"{path} was trained")
+        return weights, description.classes
+    if isinstance(recipe.network, Timm):
         published = published_normalization(recipe.network)
         check_normalization(recipe, published, f"timm's {recipe.network.model} was trained")
-    return weights
+    return weights, None
 
 
 def read_pth(path: Path) -> dict[str, Tensor]:
@@ -76,7 +78,13 @@ def read_pth(path: Path) -> dict[str, Tensor]:
 
 def is_named_tensor(item: tuple[Any, Any]) -> bool:
     name, value = item
-    return isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided
+    return isinstance(name, str) and isinstance(value, Tensor) and is_plain(value)
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Return True for a tensor that has its values: neither sparse, nor quantized, nor meta."""
+    strided = tensor.layout == torch.strided and not tensor.is_quantized
+    return strided and tensor.device.type == "cpu"
 
 
 def check_normalization(recipe: Recipe, wanted: Normalization, who: str) -> None:

@@ -128,10 +128,11 @@ def test_it_holds_no_path_of_the_machine() -> None:
     recipe = make_description(names).recipe
     network = torchvision("resnet18") | {"pretrained": "/home/somebody/weights.safetensors"}
     changed = recipe.model_validate(recipe.model_dump() | {"network": network})
-    text = make_card(names, source="/home/somebody/my images", recipe=changed, best_epoch=2)
+    source, digest = "/home/somebody/my images", 64 * "a"
+    text = make_card(names, source=source, recipe=changed, best_epoch=2, initial_weights=digest)
     assert "/home" not in text and "somebody" not in text
     assert "made up, from my images." in text
-    assert "initial weights: those of the file weights.safetensors." in text
+    assert f"initial weights: those of the file weights.safetensors, SHA-256 {digest}." in text
     assert '"pretrained": "weights.safetensors"' in text
     assert "weights of epoch 2" in text
 
@@ -143,11 +144,15 @@ def test_without_the_findings_of_preview_the_card_says_so() -> None:
     assert "training images\n" not in text  # the column of the table
 
 
-def test_validation_and_temperature_are_told() -> None:
+@pytest.mark.parametrize(("images", "said"), [(199, "roughly calibrated"), (1234, "calibrated")])
+def test_validation_and_temperature_are_told(images: int, said: str) -> None:
     names = class_names(3)
-    text = read(make_card(names, make_measurements(names, val_acc=12.25), temperature=1.5)).text
-    assert "Accuracy on validation images: 12.25 %." in text
-    assert "the logits are divided by 1.5, a temperature" in text
+    measured = make_measurements(names, val_acc=12.25)
+    text = read(make_card(names, measured, temperature=1.5, validation_images=images)).text
+    assert f"{images:,} of the training images were held out for validation; " in text
+    assert "accuracy on them: 12.25 %." in text
+    assert f"are {said}: the logits are divided by 1.5, a temperature fitted on {images:,} " in text
+    assert ("too few to determine it well" in text) == (images < 200)
 
 
 def test_never_predicted_classes_are_named() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.arrays import load_images
 from evaluation.provenance import augmentation, flatten, last_commit, read_findings
-from helpers import refused
+from helpers import refused, snapshot
+from made_predictions import make_dataset
 from model.classifier import Classifier
 from models import make_description
 from project import Project
@@ -87,7 +89,8 @@ def test_nested_values_are_named_by_their_path() -> None:
 
 def test_what_the_preview_stage_says_of_the_data_is_read(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
-    assert read_findings(path) is None
+    dataset = make_dataset(["Ö"], test=2, train=5)
+    assert read_findings(path, dataset) is None
     data = {
         "attention": ["Ö, one", "two"],
         "classes": {"Ö": {"train": 5, "test": 2}},
@@ -102,7 +105,7 @@ def test_what_the_preview_stage_says_of_the_data_is_read(tmp_path: Path) -> None
         "other": 1,
     }
     path.write_text(json.dumps(data), encoding="utf-8")
-    found = read_findings(path)
+    found = read_findings(path, dataset)
     assert found is not None
     assert found.attention == ["Ö, one", "two"]
     assert found.classes["Ö"] == {"train": 5, "test": 2}
@@ -112,7 +115,7 @@ def test_what_the_preview_stage_says_of_the_data_is_read(tmp_path: Path) -> None
 
 def test_what_the_preview_stage_writes_is_read(prepared: Project) -> None:
     prepared.call("preview")
-    found = read_findings(prepared.reports / "data.json")
+    found = read_findings(prepared.reports / "data.json", load_images("train").dataset)
     assert found is not None
     labels = np.load(prepared.images / "train_labels.npy")
     assert [counts["train"] for counts in found.classes.values()] == np.bincount(labels).tolist()
@@ -122,7 +125,28 @@ def test_what_the_preview_stage_writes_is_read(prepared: Project) -> None:
 def test_damaged_findings_are_one_line(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_bytes(content)
-    assert refused(lambda: read_findings(path)) == f"{path}: damaged; run the preview stage again"
+    line = refused(lambda: read_findings(path, make_dataset(["a"], test=1)))
+    assert line == f"{path}: damaged; run the preview stage again"
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_findings_of_other_data_are_refused_before_anything_is_written(
+    renamed: bool, prepared: Project
+) -> None:
+    """Other classes; as many as before, with one training image less."""
+    for stage in ("preview", "train", "test_sample", "evaluate"):
+        prepared.call(stage)
+    before = snapshot(prepared.reports)
+    path = prepared.reports / "data.json"
+    data = json.loads(path.read_text())
+    name, images = data["classes"].popitem()
+    images["train"] -= not renamed
+    classes = {**data["classes"], "another" if renamed else name: images}
+    path.write_text(json.dumps({**data, "classes": classes}))
+    before["data.json"] = path.read_bytes()
+    line = refused(lambda: prepared.call("evaluate"))
+    assert line == "reports/data.json: of other data than data/arrays; run the preview stage again"
+    assert snapshot(prepared.reports) == before
 
 
 def test_test_time_augmentation_is_told_with_its_condition() -> None:

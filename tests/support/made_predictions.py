@@ -48,14 +48,14 @@ def make_images(directory: Path, count: int, size: int = 32) -> ImageFile:
     return ImageFile(path)
 
 
-def make_dataset(names: list[str], test: int, name: str = "made up") -> Dataset:
+def make_dataset(names: list[str], test: int, name: str = "made up", train: int = 12345) -> Dataset:
     return Dataset.model_validate(
         {
             "name": name,
             "classes": names,
             "image_size": 32,
             "fit": "squash",
-            "counts": {"train": 12345, "test": test},
+            "counts": {"train": train, "test": test},
             "source": "here",
             "sha256": None,
         }

@@ -15,7 +15,7 @@ from common.errors import UserError
 from helpers import refused
 from model.classifier import Classifier
 from model.file import save_classifier
-from models import LENET, WHITENED, make_description, make_recipe, torchvision
+from models import CLASSES, LENET, WHITENED, make_description, make_recipe, torchvision
 from training.batches import TrainingData
 from training.distributed import ProcessGroup
 from training.initial_weights import set_initial_weights
@@ -116,6 +116,33 @@ def test_a_model_file_of_this_pipeline_is_a_beginning_too(tmp_path: Path) -> Non
     assert torch.equal(found["conv1.weight"], before.network.state_dict()["conv1.weight"])
 
 
+@pytest.mark.parametrize("classes", [["x", "y", "z"], [*CLASSES[1:], CLASSES[0]]])
+def test_the_last_layer_of_a_model_for_as_many_other_classes_is_left_out(
+    classes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or for the same classes in another order: it would begin by mistaking one for another."""
+    path = tmp_path / "model.safetensors"
+    before = Classifier(make_description(seed=9, classes=classes))
+    save_classifier(before, path)
+    found = load(beginning_with(path))
+    assert torch.equal(found["conv1.weight"], before.network.state_dict()["conv1.weight"])
+    assert not any(found[name].any() for name in LAST)
+    assert capsys.readouterr().err == (
+        f"{path}: all but the last layer is loaded, which begins anew: it is of other classes\n"
+    )
+
+
+def test_the_last_layer_of_a_model_for_the_same_classes_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    before = Classifier(make_description(seed=9))
+    save_classifier(before, path)
+    found, theirs = load(beginning_with(path)), before.network.state_dict()
+    assert all(torch.equal(found[name], theirs[name]) for name in LAST)
+    assert capsys.readouterr().err.endswith("the last one too, since it has the same classes\n")
+
+
 def test_a_model_of_images_that_were_normalised_otherwise_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_classifier(Classifier(make_description(make_recipe(normalize=NORMALIZE))), path)
@@ -143,6 +170,10 @@ def test_a_damaged_model_file_is_refused(tmp_path: Path) -> None:
         ({"conv1.bias": None}, "tensor conv1.bias is none, this network has (6,)"),
         ({"conv3.bias": torch.ones(2)}, "tensor conv3.bias is (2,), this network has none"),
         ({"conv2.bias": torch.ones(2, 8)}, "tensor conv2.bias is (2, 8), this network has (16,)"),
+        (
+            {"conv2.bias": torch.ones(16, dtype=torch.int8)},
+            "tensor conv2.bias is (16,) of int8, this network has (16,)",
+        ),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named_with_both_shapes(
