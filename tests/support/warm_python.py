@@ -9,6 +9,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -23,8 +24,11 @@ LIBRARIES = """
 matplotlib.backends.backend_agg matplotlib.figure numpy pandas PIL.Image pydantic regex
 safetensors.torch scipy.optimize scipy.stats sklearn.datasets torch tqdm yaml
 """
-CLIENT = """#!{python} -IS
-import array, json, os, signal, socket, sys
+# Not Python itself behind #!, where a path has no space and at most 127 characters.
+PROGRAM = """#!/bin/sh
+exec {python} -IS {client} "$@"
+"""
+CLIENT = """import array, json, os, signal, socket, sys
 if len(sys.argv) < 2 or not sys.argv[1].endswith(".py"):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as server:
@@ -53,9 +57,11 @@ def warm_python() -> Iterator[Path]:
     with TemporaryDirectory() as folder:  # not pytest's: a socket's path is at most 107 characters
         address, programs = f"{folder}/socket", Path(folder, "bin")
         programs.mkdir()
-        client = programs / "python"
+        client, program = Path(folder, "client.py"), programs / "python"
         client.write_text(CLIENT.format(python=sys.executable, address=address))
-        client.chmod(0o755)
+        quoted = {"python": shlex.quote(sys.executable), "client": shlex.quote(str(client))}
+        program.write_text(PROGRAM.format(**quoted))
+        program.chmod(0o755)
         with subprocess.Popen(
             [sys.executable, __file__, address], env=environment, stdout=subprocess.PIPE
         ) as process:
