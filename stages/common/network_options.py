@@ -11,6 +11,7 @@ from pydantic import Field, PlainValidator
 from common.errors import UserError, choose, shown
 from common.section import Pixels, Section
 from common.sizes import lenet_sizes, whitened_sizes
+from common.stage import importing
 
 Width = Annotated[int, Field(ge=1, le=100_000)]
 Channels = Annotated[list[Width], Field(min_length=1, max_length=20)]
@@ -95,7 +96,8 @@ class Torchvision(Section):
         Raises:
             UserError: It has none.
         """
-        from torchvision import models  # takes seconds, which the networks above do not need
+        with importing():  # takes seconds, which the networks above do not need
+            from torchvision import models
 
         names = models.list_models(module=models)
         if self.model not in names:
@@ -122,7 +124,8 @@ class Timm(Section):
                 "network.name is 'timm', which is not installed; install it by "
                 "pip install -e '.[timm]', or choose torchvision"
             )
-        import timm  # takes seconds, which the networks above do not need
+        with importing():  # takes seconds, which the networks above do not need
+            import timm
 
         names = [*timm.list_models(), *timm.list_models(include_tags=True)]
         if self.model not in names:

@@ -22,8 +22,7 @@ def exit_on_interrupt() -> None:
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    # A library that is being imported could swallow an exception, or abort.
-    os._exit(INTERRUPTED)
+    os._exit(INTERRUPTED)  # on an exception, a library that is being imported may go on, or abort
 
 
 @contextmanager

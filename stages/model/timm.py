@@ -7,7 +7,6 @@ from torch import nn
 from common.errors import UserError
 from common.network_options import Timm
 from common.recipes import Normalization
-from common.stage import importing
 
 
 def timm_network(options: Timm, image_size: int, classes: int) -> nn.Module:
@@ -18,8 +17,7 @@ def timm_network(options: Timm, image_size: int, classes: int) -> nn.Module:
     Raises:
         UserError: The network cannot be built for images of ``image_size`` pixels.
     """
-    with importing():  # takes seconds, which the other networks do not need
-        import timm
+    import timm  # takes seconds, which the other networks do not need
 
     published: Any = timm.get_pretrained_cfg(options.model)
     arguments: dict[str, Any] = {"img_size": image_size} if published.fixed_input_size else {}
@@ -37,8 +35,7 @@ def timm_network(options: Timm, image_size: int, classes: int) -> nn.Module:
 
 def published_size(options: Timm) -> int:
     """Return the width and height in pixels of the images that a model is published for."""
-    with importing():
-        import timm
+    import timm
 
     published: Any = timm.get_pretrained_cfg(options.model)
     return int(published.input_size[-1])

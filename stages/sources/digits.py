@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from common.params import Download
+from common.stage import importing
 from sources.decode import to_array
 from sources.keys import image_key
 from sources.parallel import Decoded
@@ -14,7 +15,8 @@ from sources.source import Source, SourceImage
 
 def digits(download: Download) -> Source:
     """Return the digits; their names are their numbers in scikit-learn's order."""
-    from sklearn.datasets import load_digits  # two seconds that other data sets need not wait
+    with importing():  # two seconds that other data sets need not wait
+        from sklearn.datasets import load_digits
 
     bundle = load_digits()
     grey = (bundle.images * 255 / 16).round().astype(np.uint8)  # (N, 8, 8), of 17 levels
