@@ -63,10 +63,14 @@ def train(params: Params, group: ProcessGroup) -> None:
         setup, state, checkpoint = prepare(params, group, device)
         resume(state, checkpoint, group)
         fit(setup, state, checkpoint)
-        best_epoch, temperature = state.early_stopping.best_epoch or None, calibrate(setup)
+        temperature = calibrate(setup)
 
         if group.rank == 0:
-            setup.classifier.describe(best_epoch=best_epoch, temperature=temperature)
+            setup.classifier.describe(
+                best_epoch=state.early_stopping.best_epoch or None,
+                validation_images=len(setup.data.validation),
+                temperature=temperature,
+            )
             save_classifier(setup.classifier)
             checkpoint.remove()
 
@@ -77,7 +81,7 @@ def prepare(
     """Read the inputs, check that all ranks have the same, and build what is trained."""
     loaded = load_images("train", params.download)
     data = split_data(loaded, params.train)
-    description = describe(params, loaded.dataset, len(data.validation), device, group)
+    description = describe(params, loaded.dataset, device, group)
     fingerprint = compute_fingerprint(description, params.train)
     group.check_agreement(fingerprint)
     batches = split_evenly(data.train, description.recipe.batch_size)

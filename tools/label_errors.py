@@ -106,7 +106,7 @@ def cross_validate(loaded: LabelledImages, params: Params, folds: int) -> Array:
     labels, classes = loaded.labels, loaded.dataset.classes
     fold_of = assign_folds(read_keys("train"), labels, classes, folds, params.train.seed)
     device = select_device(params.machine.device)
-    description = describe(params, loaded.dataset, 0, device, ProcessGroup())
+    description = describe(params, loaded.dataset, device, ProcessGroup())
     fingerprint = compute_fingerprint(description, params.train)
     fingerprint["threads"] = str(torch.get_num_threads())
     probabilities = np.empty((len(labels), len(classes)), np.float32)

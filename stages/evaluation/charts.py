@@ -170,7 +170,8 @@ def draw_reliability(bins: pd.DataFrame, subtitle: str) -> Figure:
 def draw_coverage(curve: pd.DataFrame, thresholds: pd.DataFrame, subtitle: str) -> Figure:
     """Draw accuracy against the share of images that are answered, with some thresholds marked."""
     least = thresholds["share"].min()
-    left = max(0, 10 * ((least - 5) // 10)) if least < 90 else 0  # no threshold leaves many out
+    # Where no threshold leaves many images out, all of the curve says more than its end.
+    left = max(0, 10 * ((least - 5) // 10)) if least < 90 else 0
     marked = apart(thresholds, distance=0.06 * (100 - left))
     percents = marked["percent"]
     errors = [percents - marked["percent_low"], marked["percent_high"] - percents]

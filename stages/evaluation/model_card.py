@@ -134,11 +134,9 @@ def training(
     if isinstance(path := recipe["network"].get("pretrained"), str):
         recipe["network"]["pretrained"] = Path(path).name
     if held_out := description.validation_images:
-        sentences.insert(
-            2,
-            f"{held_out:,} of the training images were held out for validation; accuracy on them: "
-            f"{measured.headline['val_acc']} %.",
-        )
+        sentences.append(f"{held_out:,} of the training images were held out for validation.")
+    if "val_acc" in measured.headline:
+        sentences.append(f"Accuracy on validation images: {measured.headline['val_acc']} %.")
     lines = [f"{key}: {json.dumps(value)}" for key, value in recipe.items()]
     block = "\n".join(["```yaml", *lines, "```"])
     return [bullets(sentences), f"Recipe {escape(description.recipe_name)}:", block]

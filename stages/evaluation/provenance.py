@@ -96,8 +96,10 @@ def facts(classifier: Classifier, dataset: Dataset) -> dict[str, str]:
 
 
 def libraries(description: Description) -> list[str]:
+    """Return the packages whose versions may change what the classifier predicts."""
     network = description.recipe.network
-    return ["torch", "numpy", "pandas"] + [network.name] * isinstance(network, LIBRARIES)
+    own = [network.name] if isinstance(network, LIBRARIES) else []
+    return ["torch", "numpy", "pandas", *own]
 
 
 def augmentation(classifier: Classifier) -> str:

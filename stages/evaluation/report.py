@@ -36,7 +36,7 @@ FIGURES = {  # in reports/, with what each shows
 }
 METRICS = {  # in metrics.json, with what each means
     "macro": "Mean of the classes' accuracies: {} %",
-    "loss": "Cross-entropy, with the temperature: {}",
+    "loss": "Cross-entropy: {}",
     "ece": "Expected calibration error: {} %, the mean distance of confidence and accuracy",
     "val_acc": "Accuracy on the validation images: {} %",
     "val_loss": "Cross-entropy on the validation images, before the temperature: {}",

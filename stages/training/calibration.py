@@ -40,10 +40,10 @@ def calibrate(setup: Setup) -> float:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return the most probable temperature, to four digits.
+    """Return the most probable temperature (maximum a posteriori), to four digits.
 
-    That of the lowest cross-entropy, once images are many. Without the prior, a few that are all
-    classified correctly would say 0, and a few that are mistaken, infinity.
+    With many images it is that of the lowest cross-entropy. Without the prior, a few images that
+    are all classified correctly would make it 0, and a few that are all mistaken, infinite.
 
     Args:
         logits: (n, classes); if any is not finite, the temperature is 1.
@@ -56,12 +56,12 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     if not np.isfinite(values).all():
         return 1.0
 
-    def improbability(logarithm: float) -> float:  # the negative logarithm, but for a constant
+    def negative_log_posterior(logarithm: float) -> float:  # up to a constant
         losses = len(truth) * cross_entropy(values / math.exp(logarithm), truth)
         return losses + (logarithm / SPREAD) ** 2 / 2
 
     found = minimize_scalar(
-        improbability,
+        negative_log_posterior,
         bounds=(math.log(LOWEST), math.log(HIGHEST)),
         method="bounded",
         options={"xatol": 1e-6},

@@ -12,11 +12,7 @@ from training.weights_file import digest
 
 
 def describe(
-    params: Params,
-    dataset: Dataset,
-    validation_images: int,
-    device: torch.device,
-    group: ProcessGroup,
+    params: Params, dataset: Dataset, device: torch.device, group: ProcessGroup
 ) -> Description:
     """Return what the model file will say of itself, with the precision that rank 0 settles on.
 
@@ -39,5 +35,4 @@ def describe(
         threads=torch.get_num_threads(),
         torch=str(torch.__version__),
         initial_weights=digest(path) if path else None,
-        validation_images=validation_images,
     )

@@ -34,33 +34,31 @@ def set_initial_weights(classifier: Classifier, data: TrainingData, group: Proce
     """
     recipe = classifier.description.recipe
     if path := weights_file(recipe.network):
-        said = fit_weights(classifier, *read_weights(path, recipe), str(path))
+        weights, classes = read_weights(path, recipe)
+        said = fit_weights(classifier, weights, str(path), classes)
     elif recipe.network.name == "torchvision" and recipe.network.pretrained:
-        weights, name = published_weights(recipe.network.model)
-        said = fit_weights(classifier, weights, None, name)
+        said = fit_weights(classifier, *published_weights(recipe.network.model))
     else:
-        said = None
-        if recipe.trainable == "head" and group.rank == 0:
-            print(RANDOM_FEATURES, file=sys.stderr)
+        said = RANDOM_FEATURES if recipe.trainable == "head" else ""
+        if recipe.network.name == "whitened":
+            sample = data.train[:: max(1, len(data.train) // WHITENING_IMAGES)]
+            images = torch.from_numpy(data.images.read(sample.tolist()))
+            set_whitening(classifier.network, classifier.normalize(images))
     if said and group.rank == 0:
         print(said, file=sys.stderr)
-    if recipe.network.name == "whitened" and not said:
-        sample = data.train[:: max(1, len(data.train) // WHITENING_IMAGES)]
-        images = torch.from_numpy(data.images.read(sample.tolist()))
-        set_whitening(classifier.network, classifier.normalize(images))
 
 
 def fit_weights(
     classifier: Classifier,
     weights: Mapping[str, Tensor],
-    classes: Sequence[str] | None,
     source: str,
+    classes: Sequence[str] | None = None,
 ) -> str:
     """Load weights into the network by their names.
 
-    The last layer is loaded if all of its tensors fit, and its ``classes``, where they are known,
-    are the network's in the same order. Otherwise it begins at zero if it is linear, and at the
-    network's own initial weights if not.
+    The last layer is loaded if all of its tensors fit, and the ``classes`` that it tells apart, if
+    they are known, are the network's in the same order. Otherwise it begins at zero if it is
+    linear, and at the network's own initial weights if not.
 
     Returns:
         What happened to the last layer, in a line that begins with ``source``.

@@ -37,8 +37,8 @@ def digest(path: Path) -> str:
 
 
 def read_weights(path: Path, recipe: Recipe) -> tuple[dict[str, Tensor], list[str] | None]:
-    """Read tensors by their names, and the classes that they tell apart; None if the file does not
-    name them. Nothing in it is executed.
+    """Read tensors by their names, and the classes that the network tells apart, which only a model
+    file of this pipeline names. Nothing in the file is executed.
 
     Raises:
         UserError: The file is damaged, or its weights are for images that are normalised otherwise

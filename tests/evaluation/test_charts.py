@@ -166,6 +166,16 @@ def test_coverage_draws_the_curve_and_marks_thresholds_with_their_names() -> Non
     assert np.diff([share for share, _ in marks]).min() >= 5  # no label on another's interval
 
 
+@pytest.mark.parametrize("confidence", [0.65, 0.999])
+def test_coverage_is_drawn_whole_where_no_threshold_leaves_images_out(
+    confidence: float,
+) -> None:
+    probabilities = np.array([[confidence, 1 - confidence]] * 20, np.float32)
+    curve = coverage_curve(probabilities, np.arange(20) % 2)
+    (axes,) = charts.draw_coverage(curve, at_thresholds(curve), TITLE).axes
+    assert axes.get_xlim()[0] < 0
+
+
 @pytest.mark.parametrize("right", [0.0, 1.0])
 def test_coverage_of_answers_that_are_all_right_or_all_wrong_is_readable(right: float) -> None:
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4]], np.float32)

@@ -149,8 +149,8 @@ def test_validation_and_temperature_are_told(images: int, said: str) -> None:
     names = class_names(3)
     measured = make_measurements(names, val_acc=12.25)
     text = read(make_card(names, measured, temperature=1.5, validation_images=images)).text
-    assert f"{images:,} of the training images were held out for validation; " in text
-    assert "accuracy on them: 12.25 %." in text
+    assert f"{images:,} of the training images were held out for validation." in text
+    assert "Accuracy on validation images: 12.25 %." in text
     assert f"are {said}: the logits are divided by 1.5, a temperature fitted on {images:,} " in text
     assert ("too few to determine it well" in text) == (images < 200)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from common.arrays import load_images
-from evaluation.provenance import augmentation, flatten, last_commit, read_findings
+from evaluation.provenance import augmentation, flatten, last_commit, libraries, read_findings
 from helpers import refused, snapshot
 from made_predictions import make_dataset
 from model.classifier import Classifier
-from models import make_description
+from models import make_description, make_recipe, torchvision
 from project import Project
 
 
@@ -76,6 +76,12 @@ def test_a_repository_without_a_commit_and_no_repository_are_told(
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert last_commit() == "not in a Git repository"
+
+
+def test_the_library_of_the_network_is_among_those_with_a_version() -> None:
+    recipe = make_recipe(network=torchvision("resnet18"))
+    assert libraries(make_description(recipe)) == ["torch", "numpy", "pandas", "torchvision"]
+    assert libraries(make_description()) == ["torch", "numpy", "pandas"]
 
 
 def test_nested_values_are_named_by_their_path() -> None:

@@ -28,9 +28,9 @@ def drawn(scale: float, count: int = 500, classes: int = 5) -> tuple[Tensor, Ten
     return torch.from_numpy(scale * logits).float(), torch.tensor(labels)
 
 
-def improbability_on_a_grid(logits: Tensor, labels: Tensor) -> tuple["np.ndarray", "np.ndarray"]:
-    """Return temperatures, each 0.02 % above the one before, and how improbable each is: the loss
-    less the logarithm of a normal prior, in float64.
+def posterior_on_a_grid(logits: Tensor, labels: Tensor) -> tuple["np.ndarray", "np.ndarray"]:
+    """Return temperatures, each 0.02 % above the one before, and the negative log posterior of
+    each, in float64.
     """
     grid = np.exp(np.arange(np.log(0.02), np.log(50), 2e-4))
     values, rows = logits.double().numpy(), np.arange(len(labels))
@@ -45,7 +45,7 @@ def improbability_on_a_grid(logits: Tensor, labels: Tensor) -> tuple["np.ndarray
 @pytest.mark.parametrize("scale", [0.1, 1.0, 7.0])
 def test_the_temperature_is_the_best_of_a_grid(scale: float) -> None:
     logits, labels = drawn(scale)
-    grid, losses = improbability_on_a_grid(logits, labels)
+    grid, losses = posterior_on_a_grid(logits, labels)
     found = fit_temperature(logits, labels)
     assert found == pytest.approx(grid[losses.argmin()], rel=5e-4)
     assert found == pytest.approx(scale, rel=0.2)  # by which the labels were drawn
@@ -71,7 +71,7 @@ def test_a_few_images_do_not_move_the_temperature_far_from_1(labels: list[int]) 
     """Without the prior, it would be 0 or infinity."""
     logits = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
     found = fit_temperature(logits, torch.tensor(labels))
-    grid, losses = improbability_on_a_grid(logits, torch.tensor(labels))
+    grid, losses = posterior_on_a_grid(logits, torch.tensor(labels))
     assert found == pytest.approx(grid[losses.argmin()], rel=5e-4)
     assert (0.5 < found < 1) if labels == [0, 1] else (1 < found < 2)
 
@@ -95,7 +95,7 @@ def test_the_model_has_the_temperature_of_its_validation_images_at_their_views(
     doubtful = probabilities[:, -1] - probabilities[:, -2] < 0.5
     assert 0 < doubtful.sum() < len(images)
     logits = torch.where(doubtful[:, None], (plain + mirrored) / 2, plain)
-    grid, losses = improbability_on_a_grid(logits, data.labels[data.validation])
+    grid, losses = posterior_on_a_grid(logits, data.labels[data.validation])
     temperature = described(prepared.model)["temperature"]
     assert temperature == pytest.approx(grid[losses.argmin()], rel=1e-3)
     assert abs(temperature - 1) > 0.01
@@ -136,7 +136,7 @@ def test_evaluate_and_the_report_tell_the_temperature(prepared: Project) -> None
     assert f"Confidences are calibrated: {fitted}" in page
     card = (prepared.reports / "model_card.md").read_text()
     assert fitted in card
-    assert f"{images} of the training images were held out for validation; accuracy on " in card
+    assert f"{images} of the training images were held out for validation." in card
 
 
 @posix

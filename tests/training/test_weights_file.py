@@ -237,6 +237,29 @@ def test_a_pth_file_of_something_else_is_refused(tmp_path: Path, content: Any) -
     )
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(6, device="meta"),
+        torch.ones(6).to_sparse(),
+        torch.quantize_per_tensor(torch.ones(6), 0.1, 0, torch.qint8),
+    ],
+    ids=["meta", "sparse", "quantized"],
+)
+def test_tensors_without_plain_values_are_refused(tmp_path: Path, tensor: Tensor) -> None:
+    path = write(tmp_path / "a.pth", {**tensors(), "conv1.bias": tensor})
+    assert refused(lambda: load(beginning_with(path))).startswith(f"{path}: ")
+
+
+def test_a_last_layer_on_features_of_random_filters_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    load(Classifier(make_description(make_recipe(trainable="head"))))
+    assert capsys.readouterr().err.startswith("trainable is 'head' and network.pretrained names no")
+    load(Classifier(make_description()))
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
 def test_damaged_files_are_refused(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, tensors())
