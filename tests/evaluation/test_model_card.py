@@ -153,6 +153,9 @@ def test_validation_and_temperature_are_told(images: int, said: str) -> None:
     assert "Accuracy on validation images: 12.25 %." in text
     assert f"are {said}: the logits are divided by 1.5, a temperature fitted on {images:,} " in text
     assert ("too few to determine it well" in text) == (images < 200)
+    without = read(make_card(names, validation_images=images)).text  # the history is another's
+    assert "held out for validation." in without
+    assert "Accuracy on validation images" not in without
 
 
 def test_never_predicted_classes_are_named() -> None:
