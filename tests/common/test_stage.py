@@ -169,14 +169,16 @@ def test_a_stage_refuses_arguments_before_it_touches_anything(
     assert snapshot(trained.path) == before
 
 
-SLOW_IMPORT = """
+# one long sleep would not end where the signal comes just before its call
+SLEEP = "for _ in range(60_000): time.sleep(0.01)\n"
+SLOW_IMPORT = f"""
 import sys, time
 
 class Slow:
     def find_spec(self, name, path, target=None):
         if name in ("numpy", "PIL"):
             print("importing", flush=True)
-            time.sleep(600)
+            {SLEEP}
 
 sys.meta_path.insert(0, Slow())
 """
@@ -211,7 +213,7 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path: Path) -> None:
 
 def test_ctrl_c_during_an_import_in_mid_run_ends_it_with_status_130(tmp_path: Path) -> None:
     """Even where the library would swallow the exception."""
-    library = "import time\ntry:\n    print('on', flush=True)\n    time.sleep(600)\n"
+    library = f"import time\ntry:\n    print('on', flush=True)\n    {SLEEP}"
     (tmp_path / "library.py").write_text(f"{library}except KeyboardInterrupt:\n    pass\n")
     code = "from common import stage\ndef main():\n    with stage.importing():\n"
     code += "        import library\n    print('swallowed')\n"
@@ -234,7 +236,7 @@ def test_ctrl_c_is_handled_as_before_after_an_import_in_mid_run(tmp_path: Path) 
 
 def test_ctrl_c_in_a_stage_ends_it_with_status_130(tmp_path: Path) -> None:
     code = "import time\nfrom common import stage\nstage.exit_on_interrupt()\n"
-    code += "def main():\n    try:\n        print('on', flush=True)\n        time.sleep(600)\n"
+    code += f"def main():\n    try:\n        print('on', flush=True)\n        {SLEEP}"
     code += "    finally:\n        print('cleaned up')\n"
     with start(f"{code}stage.run(main)", tmp_path) as process:
         assert process.stdout
