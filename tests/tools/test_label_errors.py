@@ -112,7 +112,7 @@ def test_a_killed_cross_validation_resumes_and_ends_in_the_same_bytes(
     mislabelled: tuple[Project, dict[str, str]], tmp_path: Path
 ) -> None:
     project, _ = mislabelled
-    project.change(machine__checkpoint_minutes=1e-6)
+    project.change(machine__checkpoint_minutes=1e-6, recipes__quick__epochs=4)
     undisturbed = project.copy_to(tmp_path / "undisturbed")
     assert start(undisturbed).wait(240) == 0
 
