@@ -32,6 +32,16 @@ def torchvision_network(options: Torchvision, image_size: int, classes: int) -> 
     return network
 
 
+def published_size(options: Torchvision) -> int:
+    """Return the width and height in pixels of the images that a model's published weights are
+    for.
+    """
+    from torchvision.models import get_model_weights
+
+    transforms: Any = get_model_weights(options.model)["DEFAULT"].value.transforms()
+    return int(transforms.crop_size[0])
+
+
 def special_arguments(options: Torchvision, image_size: int) -> dict[str, Any]:
     """Return what a network's constructor needs beyond the number of classes."""
     if options.model in ("googlenet", "inception_v3"):

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.network_options import weights_file
-from model.classifier import Classifier
+from common.network_options import LIBRARIES, Timm, Torchvision, weights_file
+from model import timm, torchvision
+from model.classifier import Classifier, Description
 from model.networks import last_layer_tensors, load_weights
 from training.batches import TrainingData
 from training.distributed import ProcessGroup
@@ -36,8 +37,11 @@ def set_initial_weights(classifier: Classifier, data: TrainingData, group: Proce
     if path := weights_file(recipe.network):
         weights, classes = read_weights(path, recipe)
         said = fit_weights(classifier, weights, str(path), classes)
+        if classes is None:
+            said += about_small_images(classifier.description)
     elif recipe.network.name == "torchvision" and recipe.network.pretrained:
         said = fit_weights(classifier, *published_weights(recipe.network.model))
+        said += about_small_images(classifier.description)
     else:
         said = RANDOM_FEATURES if recipe.trainable == "head" else ""
         if recipe.network.name == "whitened":
@@ -46,6 +50,26 @@ def set_initial_weights(classifier: Classifier, data: TrainingData, group: Proce
             set_whitening(classifier.network, classifier.normalize(images))
     if said and group.rank == 0:
         print(said, file=sys.stderr)
+
+
+def about_small_images(description: Description) -> str:
+    """Return a line that images are far smaller than those that a library's weights are for."""
+    network, size = description.recipe.network, description.image_size
+    if not isinstance(network, LIBRARIES):
+        return ""
+    published = published_size(network)
+    if 2 * size >= published:
+        return ""
+    return (
+        f"\n{network.name}'s {network.model} is published for images of {published} pixels, and "
+        f"these have {size}: with larger ones, by download.image_size, it may classify far better"
+    )
+
+
+def published_size(network: Torchvision | Timm) -> int:
+    if isinstance(network, Timm):
+        return timm.published_size(network)
+    return torchvision.published_size(network)
 
 
 def fit_weights(

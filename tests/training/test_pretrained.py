@@ -21,11 +21,11 @@ from fetching import mirrors, request
 from helpers import encode, lay_out
 from misbehaving_server import serving
 from model.classifier import Classifier
-from models import make_description, make_recipe, torchvision
+from models import make_description, make_recipe, needs_timm, timm, torchvision
 from project import Project
 from training.batches import TrainingData
 from training.distributed import ProcessGroup
-from training.initial_weights import set_initial_weights
+from training.initial_weights import about_small_images, set_initial_weights
 from trainings import described
 
 Publish = Callable[[str, bytes], Path]
@@ -79,7 +79,10 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
     def at(url: str, content: bytes) -> Path:
         name = f"weights-{hashlib.sha256(content).hexdigest()[:8]}.pth"
         meta: dict[str, Any] = {"categories": [""] * 1000}
-        weights = SimpleNamespace(value=SimpleNamespace(url=f"{url}/{name}", meta=meta))
+        sizes = SimpleNamespace(crop_size=[224])
+        weights = SimpleNamespace(
+            value=SimpleNamespace(url=f"{url}/{name}", meta=meta, transforms=lambda: sizes)
+        )
         monkeypatch.setattr(models, "get_model_weights", lambda _: {"DEFAULT": weights})
         return tmp_path / "torch" / "hub" / "checkpoints" / name
 
@@ -107,12 +110,34 @@ def test_all_but_the_last_layer_are_the_published_ones(
         last = name in ("classifier.1.weight", "classifier.1.bias")
         assert torch.equal(tensor, initial[name] if last else theirs[name]), name
     assert loaded["classifier.1.bias"].shape == (3,)
-    line = capsys.readouterr().err.splitlines()[-1]
+    *_, line, about_size = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{path.name}: all but the last layer is loaded, which begins anew")
     assert line.endswith("tensor classifier.1.bias is (1000,), this network has (3,)")
+    assert about_size.startswith("torchvision's squeezenet1_1 is published for images of 224 pixel")
+    assert "and these have 64: with larger ones, by download.image_size" in about_size
 
     again = load(build("squeezenet1_1"))  # from the cache: the server is gone
     assert torch.equal(again.state_dict()["features.0.weight"], theirs["features.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "smallest"),
+    [
+        (torchvision("resnet18"), 224, 112),
+        (torchvision("inception_v3"), 299, 150),
+        pytest.param(timm("tf_efficientnet_lite1"), 240, 120, marks=needs_timm),
+    ],
+)
+def test_images_of_less_than_half_the_published_size_are_told(
+    network: dict[str, Any], size: int, smallest: int
+) -> None:
+    """The sizes are those that the papers of the networks give."""
+    recipe = make_recipe(network=network)
+    small, large = (make_description(recipe, image_size=smallest - less) for less in (1, 0))
+    assert f"published for images of {size} pixels, and these have {smallest - 1}:" in (
+        about_small_images(small)
+    )
+    assert about_small_images(large) == ""
 
 
 def test_own_images_of_224_pixels_go_through_every_stage(
