@@ -161,13 +161,13 @@ def to_square(image: Image.Image, size: int, fit: Fit) -> Image.Image:
     if image.size == (size, size):
         return image
     if fit == "crop":
-        return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     if fit == "squash":
-        return image.resize((size, size), Image.Resampling.BICUBIC)
+        return image.resize((size, size), Image.Resampling.BILINEAR)
     scale = size / max(image.size)
     # ImageOps.pad loses an image that would be less than half a pixel wide.
     width, height = (max(1, round(side * scale)) for side in image.size)
     square = Image.new("RGB", (size, size))
-    inner = image.resize((width, height), Image.Resampling.BICUBIC)
+    inner = image.resize((width, height), Image.Resampling.BILINEAR)
     square.paste(inner, ((size - width) // 2, (size - height) // 2))
     return square

@@ -145,6 +145,22 @@ def test_small_difference_is_no_difference(
     assert "no class moved" in text
 
 
+@pytest.mark.parametrize(("fewer", "disagree"), [(4, False), (5, True), (6, False)])
+def test_an_interval_that_disagrees_with_the_exact_test_is_told(
+    fewer: int,
+    disagree: bool,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Five mistakes fewer and none more: p is 2 / 2**5, and the interval begins above 0."""
+    write_predictions(project, set(range(60 - fewer)))
+    run(monkeypatch)
+    text = capsys.readouterr().out
+    assert f"p = {2 / 2**fewer:.3g}: " in text
+    assert ("The interval and the test disagree. The test is exact" in text) == disagree
+
+
 def test_only_images_in_common_are_compared_and_counted(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,7 +140,7 @@ def test_images_of_less_than_half_the_published_size_are_told(
     assert about_small_images(large) == ""
 
 
-def test_own_images_of_224_pixels_go_through_every_stage(
+def test_own_images_of_128_pixels_go_through_every_stage(
     publish: Publish, project: Project
 ) -> None:
     """The recipe transfer for four epochs in float32: one class of dark images and one of light.
@@ -158,7 +158,7 @@ def test_own_images_of_224_pixels_go_through_every_stage(
         for name, shade in shades.items()
     }
     lay_out(project.path / "images", images)
-    project.change(download__dataset="folder", download__source="images", download__image_size=224)
+    project.change(download__dataset="folder", download__source="images", download__image_size=128)
     project.change(
         train__recipe="transfer",
         recipes__transfer__epochs=4,

@@ -31,7 +31,18 @@ def models_as_text(
     for name, one in zip(names[2:], moved.values(), strict=True):
         change = f"{one.accuracy_a:6.2f} to {one.accuracy_b:.2f} %: {interval_of(one)}"
         lines.append(f"{name:{width}}  {change}")
-    return "\n".join([*lines, *wrapped(pairs.note), "", unknown])
+    return "\n".join([*lines, *about_interval(overall), *wrapped(pairs.note), "", unknown])
+
+
+def about_interval(one: Comparison) -> list[str]:
+    """Return which of test and interval counts where only one of them speaks for a difference."""
+    without_0 = one.difference_low > 0 or one.difference_high < 0
+    if without_0 == (one.p_value < SIGNIFICANT):
+        return []
+    return wrapped(
+        "The interval and the test disagree. The test is exact, so believe it; the interval is "
+        "approximate, above all where few predictions changed."
+    )
 
 
 def in_common(pairs: Pairs, n: int) -> str:
