@@ -17,6 +17,9 @@ from common.section import Fit
 # Pillow runs Ghostscript on the one and Windows on the other: both are programs rather than pixels.
 PROGRAMS = ("EPS", "WMF")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+# Sharper filters ring where small JPEGs are enlarged, at the edges of their blocks, which costs
+# accuracy (docs/speed.md).
+RESAMPLING = Image.Resampling.BILINEAR
 
 
 class UnreadableError(UserError):
@@ -161,13 +164,13 @@ def to_square(image: Image.Image, size: int, fit: Fit) -> Image.Image:
     if image.size == (size, size):
         return image
     if fit == "crop":
-        return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+        return ImageOps.fit(image, (size, size), RESAMPLING)
     if fit == "squash":
-        return image.resize((size, size), Image.Resampling.BILINEAR)
+        return image.resize((size, size), RESAMPLING)
     scale = size / max(image.size)
     # ImageOps.pad loses an image that would be less than half a pixel wide.
     width, height = (max(1, round(side * scale)) for side in image.size)
     square = Image.new("RGB", (size, size))
-    inner = image.resize((width, height), Image.Resampling.BILINEAR)
+    inner = image.resize((width, height), RESAMPLING)
     square.paste(inner, ((size - width) // 2, (size - height) // 2))
     return square
