@@ -9,9 +9,8 @@ from torch.overrides import TorchFunctionMode
 
 from common.network_options import Lenet, Timm, Torchvision, Whitened
 from common.recipes import Recipe
+from model import timm, torchvision
 from model.lenet import lenet
-from model.timm import timm_network
-from model.torchvision import torchvision_network
 from model.whitened import whitened
 
 
@@ -32,9 +31,16 @@ def build_network(recipe: Recipe, image_size: int, classes: int, seed: int = 0) 
             case Whitened():
                 return whitened(recipe.network, image_size, classes)
             case Torchvision():
-                return torchvision_network(recipe.network, image_size, classes)
+                return torchvision.torchvision_network(recipe.network, image_size, classes)
             case Timm():
-                return timm_network(recipe.network, image_size, classes)
+                return timm.timm_network(recipe.network, image_size, classes)
+
+
+def published_size(network: Torchvision | Timm) -> int:
+    """Return the width and height in pixels of the images that a library's model is for."""
+    if isinstance(network, Timm):
+        return timm.published_size(network)
+    return torchvision.published_size(network)
 
 
 def last_layer_tensors(recipe: Recipe, image_size: int, classes: int) -> set[str]:

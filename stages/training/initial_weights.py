@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.network_options import LIBRARIES, Timm, Torchvision, weights_file
-from model import timm, torchvision
+from common.network_options import LIBRARIES, weights_file
 from model.classifier import Classifier, Description
-from model.networks import last_layer_tensors, load_weights
+from model.networks import last_layer_tensors, load_weights, published_size
 from training.batches import TrainingData
 from training.distributed import ProcessGroup
 from training.pretrained import published_weights, renamed
@@ -64,12 +63,6 @@ def about_small_images(description: Description) -> str:
         f"\n{network.name}'s {network.model} is published for images of {published} pixels, and "
         f"these have {size}: with larger ones, by download.image_size, it may classify far better"
     )
-
-
-def published_size(network: Torchvision | Timm) -> int:
-    if isinstance(network, Timm):
-        return timm.published_size(network)
-    return torchvision.published_size(network)
 
 
 def fit_weights(

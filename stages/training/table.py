@@ -5,9 +5,9 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from common.errors import UserError
-from common.network_options import LIBRARIES, Timm
+from common.network_options import LIBRARIES
 from common.recipes import Recipe
-from model.timm import published_size
+from model.networks import published_size
 
 
 def check_image_sizes(network: nn.Module, recipe: Recipe, image_size: int) -> None:
@@ -26,11 +26,10 @@ def check_image_sizes(network: nn.Module, recipe: Recipe, image_size: int) -> No
             run_once(network, size)
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(recipe.network, Timm):
-            reason += f"; it is published for {published_size(recipe.network)}"
         raise UserError(
             f"{recipe.network.name}'s {recipe.network.model} does not take images of "
-            f"{' and '.join(map(str, sizes))} pixels ({reason}); choose another "
+            f"{' and '.join(map(str, sizes))} pixels ({reason}); it is published for "
+            f"{published_size(recipe.network)}; choose another "
             "download.image_size or progressive_resizing.sizes, or another network"
         ) from None
 

@@ -120,7 +120,7 @@ def test_a_size_that_a_network_does_not_take_is_one_line() -> None:
     recipe = classifier.description.recipe
     line = refused(lambda: check_image_sizes(classifier.network, recipe, 8))
     assert line.startswith("timm's test_vit does not take images of 8 pixels (")
-    assert "; it is published for 160); choose another download.image_size" in line
+    assert "; it is published for 160; choose another download.image_size" in line
 
 
 @needs_timm

@@ -51,14 +51,15 @@ def test_the_table_leaves_the_network_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "sizes", "said"), [("inception_v3", None, "32"), ("vit_b_32", [32], "32 and 64")]
+    ("model", "sizes", "said", "published"),
+    [("inception_v3", None, "32", 299), ("vit_b_32", [32], "32 and 64", 224)],
 )
 def test_a_size_that_torchvision_s_network_cannot_take_is_one_line(
-    model: str, sizes: list[int] | None, said: str
+    model: str, sizes: list[int] | None, said: str, published: int
 ) -> None:
     recipe, size = network_of(model, sizes), int(said[-2:])
     with torch.device("meta"):
         network = build_network(recipe, size, 10)
         line = refused(lambda: check_image_sizes(network, recipe, size))
     assert f"{model} does not take images of {said} pixels (" in line
-    assert "choose another download.image_size" in line
+    assert f"; it is published for {published}; choose another download.image_size" in line
